@@ -1,0 +1,38 @@
+"""Errors that a user can act on, and the exit codes that a Kubernetes Job's podFailurePolicy knows."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+EXIT_CONFIGURATION = 2
+EXIT_TOO_BIG = 3
+
+
+class UserError(Exception):
+    """Configuration or data that the user must mend: one sentence with the place and the way out.
+
+    A retry cannot help, so the process exits with 2 and no traceback.
+    """
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class TooBigError(UserError):
+    """The work does not fit the card it was given; the message holds the plan that would fit."""
+
+    exit_code = EXIT_TOO_BIG
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run ``main`` and exit: 0 when it returns, a ``UserError``'s own code with its sentence on stderr.
+
+    Any other exception keeps its traceback and Python's exit code 1, which the Job's policy retries.
+    """
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""One module per job, each run as ``python -m jobs.<name>``."""
