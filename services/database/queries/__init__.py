@@ -1,0 +1,1 @@
+"""Queries: functions over an ``AsyncSession``, one module for each group of tables; the caller commits."""
