@@ -64,7 +64,7 @@ class Store:
             return source.read()
 
     def put_folder(self, local: Path, key: str) -> None:
-        """Make ``key`` hold the files below ``local``: in one step in a folder, else ``manifest.json`` last."""
+        """Make ``key`` hold the files below ``local``: in a folder in one step, else the manifest last."""
         if self._local:
             self._replace_folder(local, Path(self._path(key)))
             return
@@ -220,13 +220,15 @@ def _write_local(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _open_remote(filesystem: Any, path: str, mode: str) -> Iterator[IO[bytes]]:
+    from fsspec.spec import AbstractBufferedFile
+
     file = filesystem.open(path, mode)
     try:
         yield file
     except BaseException:
-        if mode == "wb" and hasattr(file, "discard"):
+        if mode == "wb" and isinstance(file, AbstractBufferedFile):
             file.discard()
-            file.closed = True  # or fsspec uploads what it has when the object is collected
+            file.closed = True  # or closing it would upload what it has
         raise
     finally:
         file.close()
