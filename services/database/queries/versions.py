@@ -1,0 +1,89 @@
+"""Versions: the registry's entries as the gateway reads them, and their state."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.database.queries.bots import insert_once
+from services.database.tables import Bot, Version, VersionState, now
+
+# What the registry decides; the rest (state, verdict) is ours and survives a repair.
+_FROM_REGISTRY = ("base", "revision", "rank", "sha256", "method", "run_id", "job_id", "dataset_digest")
+
+
+async def get(session: AsyncSession, bot: str, number: int) -> Version | None:
+    """One version, retired ones too."""
+    return await session.get(Version, (bot, number), populate_existing=True)
+
+
+async def all_versions(session: AsyncSession, bot: str | None = None) -> Sequence[Version]:
+    """Every version, or those of one bot; by bot and number."""
+    versions = select(Version).order_by(Version.bot, Version.number)
+    return (await session.scalars(versions if bot is None else versions.where(Version.bot == bot))).all()
+
+
+async def of_job(session: AsyncSession, job_id: str) -> Version | None:
+    """The version that a fine-tune made, once it has registered it."""
+    found = select(Version).where(Version.job_id == job_id).order_by(Version.number.desc()).limit(1)
+    return (await session.scalars(found)).first()
+
+
+async def upsert(session: AsyncSession, bot: str, number: int, person_id: str, tags: dict[str, Any]) -> bool:
+    """Write what the registry says of a version; True when it is new here (state ``ungated``).
+
+    ``tags`` has the registry's columns: base, revision, rank, sha256, method, run_id, job_id and
+    dataset_digest, and figures for a new row.
+    """
+    row = {key: tags.get(key) for key in _FROM_REGISTRY}
+    fresh = row | {
+        "bot": bot,
+        "number": number,
+        "person_id": person_id,
+        "state": "ungated",
+        "figures": tags.get("figures"),
+        "created_at": now(),
+    }
+    if await insert_once(session, Version, fresh):
+        return True
+    here = update(Version).where(Version.bot == bot, Version.number == number)
+    changed = or_(*(getattr(Version, key).is_distinct_from(value) for key, value in row.items()))
+    await session.execute(here.where(changed).values(**row))
+    return False
+
+
+async def set_verdict(
+    session: AsyncSession,
+    bot: str,
+    number: int,
+    state: VersionState,
+    *,
+    figures: dict[str, Any],
+    sentence: str,
+    note: str,
+) -> bool:
+    """Write a gate's verdict; False when there is no such version, or it is retired."""
+    here = update(Version).where(Version.bot == bot, Version.number == number, Version.state != "retired")
+    values = {"state": state, "figures": figures, "sentence": sentence, "note": note}
+    written = await session.execute(here.values(**values).returning(Version.number))
+    return written.one_or_none() is not None
+
+
+async def retire(session: AsyncSession, bot: str, number: int) -> bool:
+    """Retire a version that its bot does not serve; False when it does, or it is retired or unknown.
+
+    Its row is locked first, as a promotion does, so that of the two the later sees what the earlier did.
+    """
+    if await lock(session, bot, number) is None:
+        return False
+    serving = select(Bot.name).where(Bot.name == bot, or_(Bot.champion == number, Bot.candidate == number))
+    here = update(Version).where(Version.bot == bot, Version.number == number, Version.state != "retired")
+    free = here.where(~serving.exists()).values(state="retired")
+    return (await session.execute(free.returning(Version.number))).one_or_none() is not None
+
+
+async def lock(session: AsyncSession, bot: str, number: int) -> Version | None:
+    """One version, kept from being changed until this transaction ends (SQLite: it is the only writer)."""
+    found = select(Version).where(Version.bot == bot, Version.number == number).with_for_update()
+    return (await session.scalars(found.execution_options(populate_existing=True))).one_or_none()
