@@ -1,0 +1,66 @@
+"""Questions with known answers: asked of base and adapter, counted, shown side by side."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from services.local.api import Answer, Api
+
+
+@dataclass(frozen=True)
+class Question:
+    """``accept``: patterns of which all must be found; ``forbid``: strings of which none may be."""
+
+    text: str
+    accept: list[str]
+    forbid: list[str]
+
+    def right(self, answer: str) -> bool:
+        """Whether ``answer`` says what it must and nothing that it must not."""
+        found = all(re.search(pattern, answer, re.IGNORECASE) for pattern in self.accept)
+        return found and not any(word.lower() in answer.lower() for word in self.forbid)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One model's answers to a list of questions."""
+
+    questions: list[Question]
+    answers: list[Answer]
+
+    @property
+    def right(self) -> int:
+        """How many answers are right."""
+        return sum(map(self.is_right, range(len(self.questions))))
+
+    def is_right(self, number: int) -> bool:
+        """Whether answer ``number`` is right."""
+        return self.questions[number].right(self.answers[number].text)
+
+
+def load(path: Path) -> list[Question]:
+    """Read a JSON Lines file of questions."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Question(row["question"], row.get("accept", []), row.get("forbid", [])) for row in rows]
+
+
+def ask(api: Api, model: str, questions: list[Question]) -> Asked:
+    """Ask ``model`` all ``questions`` through the gateway."""
+    return Asked(questions, api.ask_all(model, [question.text for question in questions]))
+
+
+def show(console: Console, base: Asked, adapter: Asked, *, rows: int) -> None:
+    """Print the first ``rows`` questions with both answers, right ones in green."""
+    table = Table("held-out question", "base", "adapter", title="The same questions to both", show_lines=True)
+    for number in range(min(rows, len(base.questions))):
+        table.add_row(base.questions[number].text, _cell(base, number), _cell(adapter, number))
+    console.print(table)
+
+
+def _cell(asked: Asked, number: int) -> str:
+    text = " ".join(asked.answers[number].text.split())[:160].replace("[", r"\[")
+    return f"[green]{text}[/green]" if asked.is_right(number) else f"[dim]{text}[/dim]"
