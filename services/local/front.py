@@ -3,6 +3,7 @@
 import os
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
@@ -50,20 +51,25 @@ def first_model(url: str, key: str) -> str:
     """
     if not url.startswith(("http://", "https://")):
         raise UserError("say which endpoint: make front URL=http://127.0.0.1:11434/v1 [KEY=...] [MODEL=...]")
-    listed = _list_models(url.rstrip("/").removesuffix("/v1"), key)
+    listed = _list_models(endpoint(url), key)
     if not listed:
         raise UserError(f"{url} lists no model: name one with MODEL=...")
     return str(listed[0]["id"])
 
 
+def endpoint(url: str) -> str:
+    """The address that ``/models`` is added to: ``/v1`` is the path of one without."""
+    return url.rstrip("/") if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
+
+
 def _list_models(root: str, key: str) -> list[dict[str, Any]]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        response = httpx.get(f"{root}/v1/models", headers=headers, timeout=10)
+        response = httpx.get(f"{root}/models", headers=headers, timeout=10)
     except httpx.HTTPError as error:
-        raise UserError(f"{root}/v1/models does not answer ({error}): check URL") from None
+        raise UserError(f"{root}/models does not answer ({error}): check URL") from None
     if response.status_code in (401, 403):
-        raise UserError(f"{root}/v1/models answers {response.status_code}: check KEY")
+        raise UserError(f"{root}/models answers {response.status_code}: check KEY")
     if not response.is_success:
-        raise UserError(f"{root}/v1/models answers {response.status_code}: is it OpenAI-compatible?")
+        raise UserError(f"{root}/models answers {response.status_code}: is it OpenAI-compatible?")
     return list(response.json().get("data") or [])
