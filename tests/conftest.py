@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from common import models
 from tests import postgres
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "SmolLM2-135M-Instruct"
@@ -85,13 +85,6 @@ class Demo:
     def database_url(self) -> str:
         """The demo's SQLite database."""
         return f"sqlite+aiosqlite:///{self.state}/onggi.db"
-
-
-def free_port() -> int:
-    """A loopback port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run_make(target: str, environ: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
