@@ -98,12 +98,17 @@ def _installed(package: str) -> bool:
 def environment(name: str) -> Path:
     """Make environment ``name`` unless it is there; its Python."""
     listed = ROOT / "requirements" / f"{name}.txt"
-    content = hashlib.sha256(listed.read_bytes() + sys.version.encode() + platform.machine().encode())
-    folder = cache() / "env" / f"{name}-{content.hexdigest()[:12]}"
+    folder = environment_folder(name, listed)
     with _locked(folder.with_suffix(".lock")):
         if not (folder / ".complete").exists():
             _make(folder, name, listed)
     return folder / "bin" / "python"
+
+
+def environment_folder(name: str, listed: Path) -> Path:
+    """Where the environment of list ``listed`` lies: another list, Python or machine is another folder."""
+    content = hashlib.sha256(listed.read_bytes() + sys.version.encode() + platform.machine().encode())
+    return cache() / "env" / f"{name}-{content.hexdigest()[:12]}"
 
 
 def _make(folder: Path, name: str, listed: Path) -> None:

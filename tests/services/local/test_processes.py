@@ -83,7 +83,7 @@ def test_a_service_that_ends_while_starting_shows_the_end_of_its_log(processes: 
     command = [sys.executable, "-c", "raise SystemExit('no such model')"]
     service = Service("broken", command, port, f"http://127.0.0.1:{port}/", "WEB_PORT", patience=20)
     processes.start(service)
-    with pytest.raises(UserError, match="broken ended while starting(.|\n)*no such model"):
+    with pytest.raises(UserError, match=r"broken ended while starting(.|\n)*no such model"):
         processes.wait(service)
 
 
