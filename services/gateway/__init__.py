@@ -1,0 +1,1 @@
+"""The chat path: OpenAI's completions in front of vLLM, with every completion on record."""

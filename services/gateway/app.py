@@ -1,0 +1,81 @@
+"""The gateway as an ASGI app."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from common import tracing
+from common.asgi import Observed
+from common.logging import project_version
+from common.openai_errors import install_handlers
+from services.database.engine import Database
+from services.database.tables import new_id
+from services.gateway.callers import Callers
+from services.gateway.deps import Gateway
+from services.gateway.ledger import Ledger
+from services.gateway.routes import absent, completions, health, models, stored
+from services.gateway.served import Served
+from services.gateway.settings import GatewaySettings
+from services.gateway.upstream import Upstream
+
+LARGEST_BODY = 32 * 2**20
+
+
+def create_app(settings: GatewaySettings) -> FastAPI:
+    """The gateway; connects to nothing before its lifespan starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with _running(settings) as app.state.gateway:
+            yield
+
+    app = FastAPI(
+        title="Onggi",
+        version=project_version(),
+        lifespan=lifespan,
+        max_body_size=LARGEST_BODY,
+        # Ours are made by Observed, the same in every component.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    install_handlers(app)
+    app.add_middleware(Observed, component="gateway", traced=bool(settings.otel_exporter_otlp_endpoint))
+    for module in (completions, models, stored, absent, health):
+        app.include_router(module.router)
+    return app
+
+
+@asynccontextmanager
+async def _running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+    """Start the parts in order of need, and stop them in reverse."""
+    provider = tracing.configure("gateway", settings.otel_exporter_otlp_endpoint)
+    gateway = _assemble(settings)
+    await gateway.upstream.start()
+    await gateway.served.start()
+    await gateway.ledger.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.ledger.stop()
+        await gateway.served.stop()
+        await gateway.upstream.close()
+        await gateway.database.close()
+        if provider:
+            provider.shutdown()
+
+
+def _assemble(settings: GatewaySettings) -> Gateway:
+    database = Database(settings.database_url)
+    upstream = Upstream(settings.vllm_base_url, settings.upstream_api_key.get_secret_value())
+    gateway_id = new_id("gw_")
+    return Gateway(
+        id=gateway_id,
+        settings=settings,
+        database=database,
+        upstream=upstream,
+        served=Served(database, upstream, settings.default_model),
+        ledger=Ledger(database, gateway_id),
+        callers=Callers(
+            database, settings.jwt_secret_key.get_secret_value(), enable_auth=settings.enable_auth
+        ),
+    )

@@ -1,0 +1,255 @@
+"""One completion from the upstream to the caller, as it comes, with its row.
+
+Written as ASGI responses: they run after the route has returned, see the caller leave at any moment, and
+hold back nothing but the stream's ``[DONE]`` (or the whole response) until the final row is committed.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from common import logging
+from common.asgi import Receive, Scope, Send
+from common.openai_errors import OpenAIError, unavailable, unforeseen
+from services.database.tables import CompletionStatus
+from services.gateway import answers, metrics
+from services.gateway.answers import Answer
+from services.gateway.disconnect import unless_disconnected
+from services.gateway.events import DONE, Event, error_event
+from services.gateway.ledger import Ledger, NotSavedError
+from services.gateway.record import Record
+from services.gateway.requests import CompletionRequest
+from services.gateway.served import Target
+from services.gateway.upstream import Upstream
+
+COMPLETION_HEADER = "x-onggi-completion"
+_LARGEST_COUNT = 2**31 - 1  # PostgreSQL's integer
+_NOT_SAVED = "The answer could not be put on record, so it does not count as complete: ask again."
+
+
+class Relay(Response):
+    """What a streamed and a whole completion have in common.
+
+    ``headers`` are added to the answer's; ``x-onggi-completion`` names the row.
+    """
+
+    def __init__(
+        self,
+        request: CompletionRequest,
+        target: Target,
+        record: Record,
+        *,
+        upstream: Upstream,
+        ledger: Ledger,
+        headers: Mapping[str, str],
+    ) -> None:
+        self.background = None
+        self._request = request
+        self._body = {**request.upstream, "model": target.model}
+        self._target = target
+        self._record = record
+        self._upstream = upstream
+        self._ledger = ledger
+        self._more_headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run to the end, or until the caller leaves: either way the row is closed."""
+        try:
+            await unless_disconnected(receive, self._run(send))
+        except OpenAIError as error:
+            self._close("failed", status_code=error.status, error=error.message)
+            raise
+        except Exception:
+            self._close("failed", status_code=500, error="unforeseen: see the log")
+            raise
+        finally:
+            # Not closed by now: the caller left, or this process is being stopped.
+            self._close("interrupted", error="the caller left")
+            self._report()
+
+    async def _run(self, send: Send) -> None:
+        raise NotImplementedError
+
+    def _close(self, status: CompletionStatus, **values: Any) -> None:
+        """Close the row without waiting; the first word stands."""
+        if not self._record.closed:
+            self._record.close(status, **values)
+            self._ledger.close(self._record)
+
+    async def _finish(self, usage: Mapping[str, Any], finish_reason: str | None, answer: Any) -> None:
+        """Close the row as done, and wait until that is committed."""
+        self._record.close(
+            "done",
+            finish_reason=finish_reason,
+            answer=answer if self._record.values["stored"] else None,
+            **_counts(usage),
+        )
+        await self._ledger.finish(self._record)
+
+    async def _start(self, send: Send, content_type: str, more: Mapping[str, str] | None = None) -> None:
+        headers = {
+            "content-type": content_type,
+            COMPLETION_HEADER: self._record.id,
+            **self._more_headers,
+            **(more or {}),
+        }
+        encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": encoded})
+
+    def _report(self) -> None:
+        values, counted = self._record.values, metrics.gateway()
+        labels = (self._target.model, self._target.arm)
+        counted.completions.labels(*labels, values["status"]).inc()
+        counted.duration.labels(*labels).observe(values["latency_ms"] / 1000)
+        for kind in ("prompt", "completion"):
+            counted.tokens.labels(*labels, kind).inc(values[f"{kind}_tokens"] or 0)
+        if values["ttft_ms"] is not None:
+            counted.first_token.labels(*labels).observe(values["ttft_ms"] / 1000)
+        tokens, seconds = values["completion_tokens"] or 0, values["latency_ms"] / 1000
+        logging.get("inference").info(
+            "completion",
+            completion=self._record.id,
+            served=self._target.model,
+            status=values["status"],
+            latency=seconds,
+            tokens_generated=tokens,
+            throughput=round(tokens / seconds, 3) if seconds else 0.0,
+        )
+
+
+class WholeRelay(Relay):
+    """A completion in one piece."""
+
+    async def _run(self, send: Send) -> None:
+        body = await self._upstream.complete(self._request.path, self._body)
+        response = _object(body)
+        self._record.take_id(response.get("id"))
+        reasons = [choice.get("finish_reason") for choice in response.get("choices") or ()]
+        try:
+            await self._finish(
+                response.get("usage") or {}, reasons[0] if reasons else None, answers.whole(response)
+            )
+        except NotSavedError:
+            raise unavailable(_NOT_SAVED) from None
+        await self._start(send, "application/json", {"content-length": str(len(body))})
+        await send({"type": "http.response.body", "body": body})
+
+
+class StreamRelay(Relay):
+    """A completion as server-sent events, forwarded byte for byte.
+
+    Only a usage event that the caller did not ask for is left out, and ``[DONE]`` waits for the final row.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._answer = Answer() if self._record.values["stored"] else None
+        self._usage: Mapping[str, Any] = {}
+        self._finish_reason: str | None = None
+        self._begun = False
+
+    async def _run(self, send: Send) -> None:
+        try:
+            async with self._upstream.stream(self._request.path, self._body) as batches:
+                async for events in batches:
+                    if await self._forward(events, send):
+                        break
+                else:
+                    raise OpenAIError(502, "The model server's answer broke off before its end.")
+                await self._end(send)
+        except Exception as error:
+            if not self._begun:
+                raise
+            await self._break_off(error, send)
+
+    async def _break_off(self, error: Exception, send: Send) -> None:
+        """Say in the stream that it ends here, and why: a caller must never take silence for an end."""
+        if not isinstance(error, OpenAIError):
+            logging.get("system").exception("unhandled error in a stream", completion=self._record.id)
+            error = unforeseen()
+        self._close("failed", status_code=error.status, error=error.message)
+        await self._last(send, error_event(error))
+
+    async def _forward(self, events: list[Event], send: Send) -> bool:
+        """Send on what of ``events`` is the caller's, in one piece; True when ``[DONE]`` came.
+
+        Raises:
+            OpenAIError: the upstream reports an error in the stream; what came before it has been sent.
+        """
+        kept = bytearray()
+        done, failure = False, None
+        for event in events:
+            done = event.is_done
+            failure = None if done else event.error()
+            if done or failure is not None:
+                break
+            if self._take(event):
+                kept += event.raw
+        if kept:
+            await self._begin(events[0], send)
+            await send({"type": "http.response.body", "body": bytes(kept), "more_body": True})
+        if failure is not None:
+            raise OpenAIError(502, str(failure.get("message") or "The model server failed in mid-answer."))
+        return done
+
+    def _take(self, event: Event) -> bool:
+        """Note what an event says; False when the caller did not ask for it."""
+        if usage := event.usage():
+            self._usage = usage
+            if event.is_only_usage():
+                return self._request.wants_usage
+        self._finish_reason = event.finish_reason or self._finish_reason
+        self._record.tokens += event.has_text
+        if self._answer:
+            self._answer.add(event.parse())
+        return True
+
+    async def _begin(self, event: Event, send: Send) -> None:
+        """With the first event: the row's id, the open row on its way, the headers."""
+        if self._begun:
+            return
+        self._begun = True
+        self._record.take_id(event.parse().get("id"))
+        self._record.first_byte()
+        self._ledger.open(self._record)
+        await self._start(
+            send, "text/event-stream; charset=utf-8", {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        )
+
+    async def _end(self, send: Send) -> None:
+        answer = self._answer.as_json() if self._answer else None
+        try:
+            await self._finish(self._usage, self._finish_reason, answer)
+        except NotSavedError:
+            await self._last(send, error_event(unavailable(_NOT_SAVED)))
+            return
+        if not self._begun:
+            await self._start(send, "text/event-stream; charset=utf-8")
+        await self._last(send, DONE)
+
+    async def _last(self, send: Send, body: bytes) -> None:
+        await send({"type": "http.response.body", "body": body})
+
+
+def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """The row's token columns; exact when the upstream said them."""
+    counts = {f"{kind}_tokens": _count(usage.get(f"{kind}_tokens")) for kind in ("prompt", "completion")}
+    return {**counts, "tokens_exact": None not in counts.values()}
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and 0 <= value <= _LARGEST_COUNT else None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        response = json.loads(body)
+    except ValueError:
+        response = None
+    if not isinstance(response, dict):
+        raise OpenAIError(
+            502, "The model server's answer is not a JSON object.", headers={"Retry-After": "5"}
+        )
+    return response

@@ -1,0 +1,178 @@
+"""What is served now, kept in memory and polled: which name goes to which model upstream."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from common import logging
+from common.names import VersionName
+from common.openai_errors import OpenAIError, not_found
+from services.database.engine import Database
+from services.database.queries import served as queries
+from services.database.tables import Arm
+from services.gateway.away import DATABASE_ERRORS
+from services.gateway.conversation import is_candidate
+from services.gateway.upstream import Upstream
+
+POLL_SECONDS = 1.0
+READ_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a request goes: the model's name upstream, and which bot's version, by which arm, that is."""
+
+    model: str
+    arm: Arm
+    bot: str | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class ServedBot:
+    """A bot's row."""
+
+    name: str
+    base: str
+    champion: int | None
+    candidate: int | None
+    share: float
+    created_at: datetime
+
+    def draw(self, key: str) -> int | None:
+        """The version that conversation ``key`` gets; None while the base answers."""
+        if self.candidate is not None and is_candidate(key, f"{self.name}@{self.candidate}", self.share):
+            return self.candidate
+        return self.champion
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version that may be called."""
+
+    name: VersionName
+    base: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The served rows at one moment."""
+
+    bots: Mapping[str, ServedBot] = field(default_factory=dict)
+    versions: Mapping[VersionName, ServedVersion] = field(default_factory=dict)
+
+    def target(self, model: str, key: str) -> Target | None:
+        """Where ``model`` (a bot, or a version) goes for conversation ``key``; None when it is neither."""
+        if (name := VersionName.parse(model)) is not None:
+            known = name in self.versions
+            return Target(str(name), "pinned", name.bot, name.number) if known else None
+        bot = self.bots.get(model)
+        return self._draw(bot, key) if bot else None
+
+    def _draw(self, bot: ServedBot, key: str) -> Target:
+        number = bot.draw(key)
+        if number is None or VersionName(bot.name, number) not in self.versions:
+            return Target(bot.base, "base", bot.name)
+        arm: Arm = "candidate" if number == bot.candidate else "champion"
+        return Target(f"{bot.name}@{number}", arm, bot.name, number)
+
+
+class Served:
+    """Polls the served rows, and goes on with the last ones seen while the database is away.
+
+    ``database_answers`` says whether the last poll succeeded: while it does not, nothing new is begun.
+    """
+
+    def __init__(self, database: Database, upstream: Upstream, default_model: str | None) -> None:
+        self._database = database
+        self._upstream = upstream
+        self._default_model = default_model
+        self._polling: asyncio.Task[None] | None = None
+        self._refreshing = asyncio.Lock()
+        self._log = logging.get("system")
+        self.snapshot = Snapshot()
+        self.database_answers = False
+
+    async def start(self) -> None:
+        """Read once, then go on polling."""
+        await self.refresh()
+        self._polling = asyncio.create_task(self._poll(), name="served")
+
+    async def stop(self) -> None:
+        """Stop polling."""
+        if self._polling:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+
+    async def refresh(self) -> bool:
+        """Read the rows now; False, and the last ones stay, when the database is away."""
+        async with self._refreshing:
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    self.snapshot = await self._read()
+            except DATABASE_ERRORS as error:
+                if self.database_answers:
+                    self._log.warning("database away", reason=repr(error))
+                self.database_answers = False
+            else:
+                self.database_answers = True
+        return self.database_answers
+
+    async def resolve(self, model: str, key: str) -> Target:
+        """Where ``model`` goes; the database and the upstream are asked once more before a 404.
+
+        Raises:
+            OpenAIError: 404 ``model_not_found``; 503 when only a server that is away could tell.
+        """
+        target = self.snapshot.target(model, key) or self._default(model)
+        if target is None and VersionName.parse(model) is None:
+            target = await self._base(model)
+        if target is None:
+            await self.refresh()
+            target = self.snapshot.target(model, key)
+        if target is None and VersionName.parse(model) is None:
+            target = await self._base(model, fresh=True)
+        if target is None:
+            raise unknown_model(model)
+        return target
+
+    def _default(self, model: str) -> Target | None:
+        return Target(model, "base") if model == self._default_model else None
+
+    async def _base(self, model: str, *, fresh: bool = False) -> Target | None:
+        try:
+            models = await self._upstream.models(fresh=fresh)
+        except OpenAIError:
+            if fresh:
+                raise
+            return None
+        return Target(model, "base") if any(listed.get("id") == model for listed in models) else None
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self.refresh()
+
+    async def _read(self) -> Snapshot:
+        async with self._database.read() as session:
+            bots = [
+                ServedBot(row.name, row.base, row.champion, row.candidate, row.share, row.created_at)
+                for row in await queries.bots(session)
+            ]
+            versions = [
+                ServedVersion(VersionName(row.bot, row.number), row.base, row.created_at)
+                for row in await queries.versions(session)
+            ]
+        return Snapshot({bot.name: bot for bot in bots}, {version.name: version for version in versions})
+
+
+def unknown_model(model: str) -> OpenAIError:
+    """The 404 that OpenAI's API gives for a model that does not exist."""
+    shown = model[:100]
+    return not_found(
+        f"The model `{shown}` does not exist or is retired. GET /v1/models lists what there is.",
+        "model",
+        "model_not_found",
+    )
