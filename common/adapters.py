@@ -8,6 +8,7 @@ a digest over all of them that is also the version's ``sha256`` in MLflow and Po
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel as Schema
 from pydantic import ConfigDict, ValidationError
@@ -134,6 +135,11 @@ def verify(folder: Path, manifest: AdapterManifest) -> None:
     _check_rank(folder / CONFIG, manifest)
 
 
+def highest_rank(config: dict[str, Any]) -> int:
+    """The rank that a server needs for an ``adapter_config.json``: its own, or one of its modules'."""
+    return max(map(int, [config["r"], *(config.get("rank_pattern") or {}).values()]))
+
+
 def next_serving_rank(rank: int) -> int:
     """The smallest ``--max-lora-rank`` that vLLM takes and that holds ``rank``.
 
@@ -147,7 +153,7 @@ def next_serving_rank(rank: int) -> int:
 
 
 def _check_rank(config: Path, manifest: AdapterManifest) -> None:
-    rank = json.loads(config.read_bytes()).get("r")
+    rank = highest_rank(json.loads(config.read_bytes()))
     if rank != manifest.rank:
         raise AdapterError(
             f"{manifest.name}: adapter_config.json says rank {rank}, its manifest {manifest.rank}"

@@ -53,12 +53,14 @@ def resolve(name_or_path: str | Path, cache_dir: Path) -> BaseModel:
         UserError: it is not there; the sentence names the command that fetches it.
     """
     text = str(name_or_path)
-    for folder in (Path(text).expanduser(), cache_dir / local_name(text)):
-        if (folder / "config.json").is_file():
-            return _describe(folder, text)
+    if (folder := Path(text).expanduser()).joinpath("config.json").is_file():
+        return _describe(folder)
     if looks_like_a_path(text):
         raise UserError(f"{text} holds no model: there is no config.json in it")
-    raise UserError(f"model {text} is not in {cache_dir}: fetch it with `python -m jobs.download {text}`")
+    if not (folder := cache_dir / local_name(text)).joinpath("config.json").is_file():
+        raise UserError(f"model {text} is not in {cache_dir}: fetch it with `python -m jobs.download {text}`")
+    check_origin(folder, text)
+    return _describe(folder)
 
 
 def local_name(name: str) -> str:
@@ -122,11 +124,16 @@ def differences(folder: Path, record: ModelRecord) -> list[str]:
     return changed + [f"{name} was not there" for name in now if name not in record.sha256]
 
 
-def _describe(folder: Path, asked: str) -> BaseModel:
+def check_origin(folder: Path, asked: str) -> None:
+    """Raise ``UserError`` when ``asked`` is a hub id and ``folder`` holds another organisation's model."""
+    record = read_record(folder)
+    if record and "/" in asked and record.source.startswith("hub:") and record.source != f"hub:{asked}":
+        origin = record.source.removeprefix("hub:")
+        raise UserError(f"{folder} holds {origin}, not {asked}: remove it, or set another MODEL_CACHE_DIR")
+
+
+def _describe(folder: Path) -> BaseModel:
     record = read_record(folder)
     if record is None:
         return BaseModel(folder, folder.resolve().name, digest(hash_files(folder)))
-    origin = record.source.removeprefix("hub:")
-    if record.source.startswith("hub:") and "/" in asked and folder != Path(asked) and asked != origin:
-        raise UserError(f"{folder} holds {origin}, not {asked}: remove it, or set another MODEL_CACHE_DIR")
     return BaseModel(folder, record.name, record.revision)

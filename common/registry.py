@@ -87,6 +87,10 @@ class Registry:
             )
         self.url = tracking_uri.rstrip("/")
 
+    def ping(self) -> None:
+        """Ask MLflow for next to nothing; raises ``RegistryUnavailable`` like every other call."""
+        self._call("GET", "model-versions/search", {"max_results": "1"})
+
     def create_version(self, bot: str, tags: VersionTags) -> VersionName:
         """Take the bot's next number; the bot is made with its first version."""
         check_bot_name(bot)
