@@ -97,6 +97,7 @@ def vllm(installation: Installation, model: Path) -> Service:
             "VLLM_HOST": HOST,
             "VLLM_PORT": str(installation.ports.vllm),
             "STORE_URL": str(installation.state / "store"),
+            "ADAPTER_CACHE_DIR": str(installation.state / "adapters"),
         },
         patience=400,
     )
