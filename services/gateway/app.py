@@ -19,8 +19,6 @@ from services.gateway.served import Served
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream import Upstream
 
-LARGEST_BODY = 32 * 2**20
-
 
 def create_app(settings: GatewaySettings) -> FastAPI:
     """The gateway; connects to nothing before its lifespan starts."""
@@ -34,7 +32,6 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         title="Onggi",
         version=project_version(),
         lifespan=lifespan,
-        max_body_size=LARGEST_BODY,
         # Ours are made by Observed, the same in every component.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

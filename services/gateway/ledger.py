@@ -47,7 +47,10 @@ class Ledger:
         self._task = asyncio.create_task(self._run(), name="ledger")
 
     async def stop(self) -> None:
-        """Write what is still due, for as long as a response's end would wait, and stop."""
+        """Stop once every record is closed and written, or after as long as a response's end would wait.
+
+        The requests that hold live records are being cancelled at this moment, which closes them.
+        """
         self._stopping = True
         self._wake.set()
         if self._task:
@@ -87,7 +90,7 @@ class Ledger:
         self._wake.set()
 
     async def _run(self) -> None:
-        while self._due or not self._stopping:
+        while self._due or self._live or not self._stopping:
             await self._wait()
             group = list(self._due)[:GROUP]
             for record in group:
@@ -105,7 +108,7 @@ class Ledger:
 
     async def _wait(self) -> None:
         """Until something is due, or the next flush."""
-        if self._due or self._stopping:
+        if self._due or (self._stopping and not self._live):
             return
         self._wake.clear()
         try:

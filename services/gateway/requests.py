@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from common.openai_errors import invalid
+from starlette.requests import Request
+
+from common.openai_errors import OpenAIError, invalid
 from services.gateway.fields import CHAT, COMPLETION, Fields
 
+LARGEST_BODY = 32 * 2**20
 MAX_CHOICES = 8  # answers (n) times prompts: each holds a sequence of vLLM's batch
 SERVICE_TIERS = ("auto", "default")
 # OpenAI's limits: https://platform.openai.com/docs/api-reference/chat/create#chat_create-metadata
@@ -51,6 +54,20 @@ class CompletionRequest:
         """The caller's metadata, empty when there is none."""
         metadata: Mapping[str, str] = self.told.get("metadata") or {}
         return metadata
+
+
+async def read_body(request: Request) -> bytes:
+    """The request's whole body.
+
+    Raises:
+        OpenAIError: 413, before it is read to its end, when it is larger than ``LARGEST_BODY``.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise OpenAIError(413, f"The request's body is larger than {LARGEST_BODY >> 20} MiB.")
+    return bytes(body)
 
 
 def parse(raw: bytes, kind: Kind, defaults: Defaults) -> CompletionRequest:

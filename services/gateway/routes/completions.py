@@ -8,7 +8,7 @@ from services.database.credentials import Caller
 from services.gateway import conversation, record
 from services.gateway.deps import CallerDep, Gateway, GatewayDep
 from services.gateway.relay import Relay, StreamRelay, WholeRelay
-from services.gateway.requests import CompletionRequest, Defaults, Kind, parse
+from services.gateway.requests import CompletionRequest, Defaults, Kind, parse, read_body
 
 router = APIRouter(tags=["completions"])
 
@@ -45,7 +45,7 @@ async def create_completion(request: Request, gateway: GatewayDep, caller: Calle
 async def _create(request: Request, kind: Kind, gateway: Gateway, caller: Caller) -> Relay:
     settings = gateway.settings
     asked = parse(
-        await request.body(), kind, Defaults(settings.default_temperature, settings.default_max_tokens)
+        await read_body(request), kind, Defaults(settings.default_temperature, settings.default_max_tokens)
     )
     if not gateway.served.database_answers:
         raise unavailable("The database is away, so no answer could be put on record: try again in a moment.")

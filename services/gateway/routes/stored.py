@@ -12,7 +12,7 @@ from services.database.queries import stored as queries
 from services.database.tables import Completion
 from services.gateway.away import needs_database
 from services.gateway.deps import CallerDep, GatewayDep
-from services.gateway.requests import read_metadata_update
+from services.gateway.requests import read_body, read_metadata_update
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["stored completions"])
 
@@ -70,7 +70,7 @@ async def list_stored_messages(
 @router.post("/{id}")
 async def update_stored(id: str, request: Request, gateway: GatewayDep, caller: CallerDep) -> dict[str, Any]:
     """Replace a stored completion's metadata."""
-    metadata = read_metadata_update(await request.body())
+    metadata = read_metadata_update(await read_body(request))
     with _known():
         async with gateway.database.session() as session:
             return _completion(await queries.set_metadata(session, id, _whose(caller), metadata))
