@@ -6,7 +6,6 @@ python -m services.database revision MESSAGE    write a revision after a change 
 
 import argparse
 import asyncio
-from logging import WARNING, getLogger
 
 from common import errors, logging
 from common.settings import load
@@ -23,7 +22,6 @@ def main() -> None:
     commands.add_parser("revision", help="write a new revision").add_argument("message")
     arguments = parser.parse_args()
     logging.configure("database")
-    getLogger("alembic").setLevel(WARNING)
     settings = load(DatabaseSettings)
     at = asyncio.run(upgrade(settings.database_url, settings.database_wait_seconds))
     if arguments.command == "revision":

@@ -6,6 +6,7 @@ revisions expand first and contract in a later release, so an older image can us
 
 import asyncio
 import time
+from logging import WARNING, getLogger
 from pathlib import Path
 
 from alembic import command
@@ -31,6 +32,7 @@ async def upgrade(url: str, wait_seconds: float = 60.0) -> str:
     Raises:
         UserError: the database did not answer within ``wait_seconds``, or refuses us.
     """
+    getLogger("alembic").setLevel(WARNING)  # it tells of its plugins at every start
     parsed = parse_url(url)
     _make_folder(parsed)
     engine = create_engine(parsed)

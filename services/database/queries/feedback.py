@@ -35,6 +35,12 @@ async def add(
     return row
 
 
+async def of(session: AsyncSession, person_id: str, completion_id: str) -> Feedback | None:
+    """What this person said about this answer, kept from being changed until the transaction ends."""
+    theirs = select(Feedback).where(Feedback.person_id == person_id, Feedback.completion_id == completion_id)
+    return (await session.scalars(theirs.with_for_update().limit(1))).first()
+
+
 async def page(
     session: AsyncSession,
     person_id: str | None,

@@ -39,6 +39,11 @@ async def page(
     return (await session.scalars(files.order_by(*order))).all()
 
 
+async def existing(session: AsyncSession, file_ids: Sequence[str]) -> set[str]:
+    """Which of these ids are taken, by deleted files too."""
+    return set(await session.scalars(select(File.id).where(File.id.in_(file_ids))))
+
+
 async def delete(session: AsyncSession, file_id: str) -> None:
     """Mark a file as deleted; its row stays, with its digest."""
     await session.execute(update(File).where(File.id == file_id).values(deleted_at=now()))

@@ -1,0 +1,136 @@
+"""The admin pages: tables to look at behind a login of their own, with no way around a decision's swap."""
+
+import hashlib
+import time
+from collections import deque
+from types import new_class
+from typing import Any
+
+from fastapi import FastAPI
+from sqladmin import Admin, ModelView
+from sqladmin.authentication import AuthenticationBackend
+from sqladmin.fields import SelectField
+from starlette.requests import Request
+
+from common import logging
+from services.control.context import Control
+from services.control.settings import ControlSettings
+from services.database import credentials
+from services.database.tables import (
+    Bot,
+    Completion,
+    Decision,
+    Feedback,
+    File,
+    Invite,
+    Key,
+    Person,
+    Version,
+)
+
+FAILURES = 5
+WINDOW_SECONDS = 300.0
+
+
+class Login(AuthenticationBackend):
+    """ADMIN_USERNAME and ADMIN_PASSWORD; after five wrong tries nobody gets in for five minutes."""
+
+    def __init__(self, settings: ControlSettings) -> None:
+        # Not the sessions' own secret: a cookie of these pages must never pass for a token.
+        secret = hashlib.sha256(f"admin pages:{settings.jwt_secret}".encode()).hexdigest()
+        super().__init__(secret_key=secret, session_cookie="onggi_admin", same_site="strict", path="/admin")
+        self._username = settings.admin_username
+        self._password = settings.admin_password.get_secret_value()
+        self._failures: deque[float] = deque(maxlen=FAILURES)
+
+    async def login(self, request: Request) -> bool:
+        """Whether the form's name and password are right, and there were not too many wrong ones."""
+        if self._locked():
+            logging.get("system").warning("admin login locked after failures", seconds=WINDOW_SECONDS)
+            return False
+        form = await request.form()
+        name, password = str(form.get("username", "")), str(form.get("password", ""))
+        right = [credentials.same(name, self._username), credentials.same(password, self._password)]
+        if not all(right):
+            self._failures.append(time.monotonic())
+            return False
+        request.session.update({"admin": True})
+        return True
+
+    async def logout(self, request: Request) -> bool:
+        """Forget the session."""
+        request.session.clear()
+        return True
+
+    async def authenticate(self, request: Request) -> bool:
+        """Whether this session has logged in."""
+        return bool(request.session.get("admin"))
+
+    def _locked(self) -> bool:
+        full = len(self._failures) == FAILURES
+        return full and time.monotonic() - self._failures[0] < WINDOW_SECONDS
+
+
+class _ReadOnly(ModelView):
+    """A table to look at. Nothing is exported from here: people's words have one way out, the API."""
+
+    can_create = False
+    can_edit = False
+    can_delete = False
+    can_export = False
+    page_size = 50
+
+
+def _view(table: Any, plural: str, icon: str, columns: str, **attributes: Any) -> type[ModelView]:
+    """A page of ``table`` with these columns, in the list and for one row; to look at by default."""
+    shown = [getattr(table, column) for column in columns.split()]
+    body = {"name": table.__name__, "name_plural": plural, "icon": f"fa-solid fa-{icon}"}
+    body |= {"column_list": shown, "column_details_list": shown, **attributes}
+    return new_class(f"{table.__name__}Admin", (_ReadOnly,), {"model": table}, lambda page: page.update(body))
+
+
+_PERSON_FORM = {
+    "can_edit": True,
+    "form_columns": ["name", "email", "role", "disabled_at"],
+    "form_overrides": {"role": SelectField},
+    "form_args": {"role": {"choices": ["owner", "member"]}},
+}
+
+VIEWS: list[type[ModelView]] = [
+    _view(Person, "People", "user", "id name email role created_at disabled_at", **_PERSON_FORM),
+    _view(Invite, "Invites", "envelope", "id role person_id created_at expires_at used_at used_by"),
+    _view(Key, "Keys", "key", "id person_id name prefix store_default created_at revoked_at"),
+    _view(Bot, "Bots", "robot", "name base champion previous candidate share generation created_at"),
+    _view(Version, "Versions", "code-branch", "bot number state sentence base rank job_id created_at"),
+    _view(
+        Decision,
+        "Decisions",
+        "gavel",
+        "bot generation action champion candidate share author reason created_at",
+    ),
+    _view(File, "Files", "file", "id person_id filename purpose bytes sha256 created_at deleted_at"),
+    _view(
+        Completion,
+        "Completions",
+        "comment",
+        "id person_id model bot version arm status prompt_tokens completion_tokens latency_ms created_at",
+    ),
+    _view(
+        Feedback,
+        "Feedback",
+        "thumbs-up",
+        "id person_id bot version rating correction comment state updated_at",
+    ),
+]
+
+
+def mount(app: FastAPI, control: Control) -> None:
+    """Put the pages at /admin."""
+    admin = Admin(
+        app,
+        engine=control.database.engine,
+        title="Onggi",
+        authentication_backend=Login(control.settings),
+    )
+    for view in VIEWS:
+        admin.add_view(view)

@@ -1,0 +1,64 @@
+"""Control: everything of the API but the chat path. One replica."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+
+from common import tracing
+from common.asgi import Observed
+from common.logging import project_version
+from common.openai_errors import install_handlers
+from services.control import admin, background
+from services.control.context import Control, make_control
+from services.control.limits import BodyLimit
+from services.control.routes import (
+    bots,
+    conversations,
+    feedback,
+    files,
+    fine_tuning,
+    keys,
+    people,
+    system,
+    versions,
+)
+from services.control.settings import ControlSettings
+from services.database import credentials
+from services.database.upgrade import upgrade
+
+_ROUTES = (files, fine_tuning, bots, versions, feedback, people, keys, conversations, system)
+
+
+def create_app(settings: ControlSettings) -> FastAPI:
+    """Control's ASGI application; its lifespan migrates the database and makes the first owner."""
+    control = make_control(settings)
+    app = FastAPI(
+        title="Onggi control", version=project_version(), lifespan=partial(_lifespan, control=control)
+    )
+    app.state.control = control
+    for routes in _ROUTES:
+        app.include_router(routes.router)
+    admin.mount(app, control)
+    install_handlers(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Observed, component="control", traced=bool(settings.otel_exporter_otlp_endpoint))
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(_: FastAPI, control: Control) -> AsyncIterator[None]:
+    settings = control.settings
+    provider = tracing.configure("control", settings.otel_exporter_otlp_endpoint)
+    await upgrade(settings.database_url)
+    async with control.database.session() as session:
+        api_key = settings.api_key.get_secret_value()
+        await credentials.ensure_owner(session, settings.admin_username, api_key)
+    try:
+        async with background.running(control):
+            yield
+    finally:
+        await control.database.close()
+        if provider is not None:
+            provider.shutdown()

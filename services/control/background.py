@@ -1,0 +1,65 @@
+"""What control does by itself: look after fine-tunes, keep their figures as files, repair the versions."""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from common import logging
+from services.control import repair, uploads
+from services.control.context import Control
+from services.control.fine_tune_views import result_file_id
+from services.control.fine_tunes import incoming_folder
+from services.control.runner import FINISHED, Job, Runner
+from services.database.queries import files
+from services.database.tables import File
+
+TICK_SECONDS = 1.0
+RESULT_PURPOSE = "fine-tune-results"
+
+
+@contextlib.asynccontextmanager
+async def running(control: Control) -> AsyncIterator[None]:
+    """Do it all until the block ends."""
+    # Rows gathered for a job whose request was cut off belong to nothing.
+    await asyncio.to_thread(shutil.rmtree, incoming_folder(control), ignore_errors=True)
+    work = {"jobs": (TICK_SECONDS, look_after_jobs), "repair": (repair.SECONDS, repair.repair)}
+    tasks = [asyncio.create_task(_every(seconds, name, do, control)) for name, (seconds, do) in work.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def look_after_jobs(control: Control) -> None:
+    """One round: start what is queued, see to what died, keep the figures of what has ended."""
+    if control.runner is None:
+        return
+    await asyncio.to_thread(control.runner.tick)
+    jobs = await asyncio.to_thread(control.runner.list)
+    finished = {result_file_id(job.spec.id): job for job in jobs if job.status.state in FINISHED}
+    async with control.database.read() as session:
+        kept = await files.existing(session, list(finished))
+    for file_id in finished.keys() - kept:
+        await _keep_results(control, control.runner, finished[file_id], file_id)
+
+
+async def _keep_results(control: Control, runner: Runner, job: Job, file_id: str) -> None:
+    figures = await asyncio.to_thread(runner.results, job.spec.id)
+    if figures:
+        name = f"{job.spec.id}-metrics.jsonl"
+        row = File(id=file_id, person_id=job.spec.person_id, filename=name, purpose=RESULT_PURPOSE)
+        await uploads.keep(control, row, figures)
+
+
+async def _every(
+    seconds: float, name: str, do: Callable[[Control], Awaitable[None]], control: Control
+) -> None:
+    while True:
+        try:
+            await do(control)
+        except Exception:  # whatever it was, the next round comes
+            logging.get("system").exception("background work failed", work=name)
+        await asyncio.sleep(seconds)

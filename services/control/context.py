@@ -1,0 +1,63 @@
+"""What one control process works with, made once and handed to its routes and background work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.openai_errors import unavailable
+from common.registry import Registry
+from common.storage import StorageUnavailable, Store, open_store
+from services.control.local_runner import LocalRunner
+from services.control.runner import Runner
+from services.control.settings import ControlSettings
+from services.database.engine import Database
+
+
+@dataclass(frozen=True)
+class Control:
+    """Settings and clients. ``runner`` and ``registry`` are None where the installation has none."""
+
+    settings: ControlSettings
+    database: Database
+    runner: Runner | None
+    registry: Registry | None
+
+    def store(self) -> Store:
+        """The object store; blocks, so call it in a thread.
+
+        Raises:
+            OpenAIError: 503, it is away.
+        """
+        try:
+            return open_store(self.settings.store_url)
+        except StorageUnavailable as error:
+            raise unavailable(str(error)) from None
+
+
+def make_control(settings: ControlSettings) -> Control:
+    """Everything that ``settings`` names; nothing connects yet."""
+    runner = make_local_runner(settings) if settings.runner == "local" else None
+    return Control(settings, Database(settings.database_url), runner, _registry(settings))
+
+
+def make_local_runner(settings: ControlSettings) -> LocalRunner:
+    """The runner of this machine; its jobs see where everything is, and no secret but their own."""
+    environment = {
+        "STORE_URL": _absolute(settings.store_url),
+        "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
+        "MODEL_CACHE_DIR": str(settings.model_cache_dir.expanduser().resolve()),
+        "VLLM_BASE_URL": settings.vllm_base_url,
+        "CONTROL_URL": settings.own_url,
+        "CONTROL_TOKEN": settings.control_token.get_secret_value(),
+    }
+    return LocalRunner(settings.jobs_dir.resolve(), environment)
+
+
+def _registry(settings: ControlSettings) -> Registry | None:
+    if not settings.mlflow_tracking_uri:
+        return None
+    return Registry(settings.mlflow_tracking_uri)
+
+
+def _absolute(url: str) -> str:
+    # A job runs in the repository's root, which need not be this process's folder.
+    return url if "://" in url else str(Path(url).expanduser().resolve())

@@ -1,0 +1,73 @@
+"""What people say about answers, and what they may read of it: their own words, an owner everybody's."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common.openai_errors import OpenAIError, invalid, not_found
+from services.control.shapes.feedback import FeedbackCreate, FeedbackUpdate
+from services.database.credentials import Caller
+from services.database.queries import feedback
+from services.database.tables import Completion, Feedback
+
+Cursor = tuple[datetime, str]
+
+
+async def say(session: AsyncSession, caller: Caller, request: FeedbackCreate) -> Feedback:
+    """Keep what the caller says about an answer; said again about the same answer, it replaces.
+
+    Raises:
+        OpenAIError: 404, no such answer of theirs; 400, a correction of an answer whose text is not stored.
+    """
+    completion = await session.get(Completion, request.completion_id)
+    if completion is None or not (caller.is_owner or completion.person_id == caller.person_id):
+        raise not_found(f"No completion {request.completion_id!r} of yours.", "completion_id")
+    if request.correction is not None and not completion.stored:
+        message = "This answer's text is not stored, so it cannot be corrected: ask with store: true."
+        raise invalid(message, "correction")
+    said = request.model_dump(exclude={"completion_id"})
+    earlier = await feedback.of(session, caller.person_id, completion.id)
+    if earlier is None:
+        return await feedback.add(session, caller.person_id, completion, **said)
+    given = {key: value for key, value in said.items() if value is not None}
+    await feedback.change(session, earlier, **given)
+    return earlier
+
+
+async def change(session: AsyncSession, caller: Caller, row_id: str, request: FeedbackUpdate) -> Feedback:
+    """Change one's own words, or, as an owner, what became of anybody's.
+
+    Raises:
+        OpenAIError: 403, 404.
+    """
+    row = await session.get(Feedback, row_id)
+    if row is None or not (caller.is_owner or row.person_id == caller.person_id):
+        raise not_found(f"No feedback {row_id!r} of yours.", "id")
+    given = request.model_dump(exclude_unset=True)
+    if "state" in given and not caller.is_owner:
+        raise OpenAIError(403, "Only an owner accepts or rejects feedback.", param="state")
+    if given.get("state", "") is None:
+        raise invalid("state cannot be null: leave it out.", "state")
+    await feedback.change(session, row, **given)
+    return row
+
+
+def cursor(row: Feedback) -> str:
+    """The place after ``row``, as it is sent."""
+    return f"{row.updated_at.astimezone(UTC).isoformat()}~{row.id}"
+
+
+def parse_cursor(text: str | None) -> Cursor | None:
+    """A cursor that was sent.
+
+    Raises:
+        OpenAIError: 400.
+    """
+    if not text:
+        return None
+    moment, _, row_id = text.partition("~")
+    try:
+        time = datetime.fromisoformat(moment.replace(" ", "+"))
+        return time.astimezone(UTC), row_id
+    except ValueError:
+        raise invalid(f"after = {text!r} is no cursor: send `next` of an earlier page.", "after") from None

@@ -1,0 +1,60 @@
+"""PostgreSQL and MLflow made to agree: MLflow wins on which versions exist, PostgreSQL on what is served."""
+
+import asyncio
+
+from common import logging
+from common.names import VersionName
+from common.registry import RegisteredVersion, Registry, RegistryUnavailable
+from services.control import reports
+from services.control.context import Control
+from services.database.queries import bots, versions
+
+SECONDS = 30.0
+
+
+async def repair(control: Control) -> None:
+    """One round: add what a report missed, retire what MLflow has no more, mirror what is served as aliases.
+
+    MLflow away is logged and tried again in the next round; nothing else waits for it.
+    """
+    if control.registry is None:
+        return
+    try:
+        registered = await asyncio.to_thread(control.registry.list)
+        await _add_missing(control, registered)
+        await _retire_removed(control, registered)
+        await _mirror(control, control.registry)
+    except RegistryUnavailable as error:
+        logging.get("system").warning("registry away: versions are repaired later", reason=str(error))
+
+
+async def _add_missing(control: Control, registered: list[RegisteredVersion]) -> None:
+    for version in registered:
+        async with control.database.session() as session:
+            if await reports.copy(session, version):
+                logging.get("system").info("version found in the registry", model=str(version.name))
+
+
+async def _retire_removed(control: Control, registered: list[RegisteredVersion]) -> None:
+    """Retire versions that MLflow has no more, but never one that is served.
+
+    A registry with nothing in it is more likely a new or restored MLflow than everything removed at once.
+    """
+    if not registered:
+        return
+    exist = {version.name for version in registered}
+    async with control.database.session() as session:
+        for version in await versions.all_versions(session):
+            name = VersionName(version.bot, version.number)
+            if name not in exist and version.state != "retired":
+                retired = await versions.retire(session, name.bot, name.number)
+                logging.get("system").warning(
+                    "version gone from the registry", model=str(name), retired=retired
+                )
+
+
+async def _mirror(control: Control, registry: Registry) -> None:
+    async with control.database.read() as session:
+        rows = await bots.all_bots(session)
+    for bot in rows:
+        await asyncio.to_thread(registry.mirror, bot.name, champion=bot.champion, candidate=bot.candidate)

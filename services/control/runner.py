@@ -1,0 +1,110 @@
+"""What control asks of whatever runs fine-tunes, in the same words on one machine and on a cluster.
+
+A fine-tune is two steps, ``finetune`` then ``evaluate``, and is running until the second ends. The runner's
+own record is the truth about it: control keeps none beside it, so nothing can disagree after a restart.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+State = Literal["queued", "starting", "running", "succeeded", "failed", "cancelled"]
+FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class JobSpec(BaseModel):
+    """What was asked for, as it is written down once; times are seconds since the epoch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    person_id: str
+    created_at: float
+    bot: str
+    base: str
+    training_file: str
+    validation_file: str | None
+    hyperparameters: dict[str, float | int | Literal["auto"]]
+    seed: int
+    metadata: dict[str, str] | None
+    config: dict[str, Any]
+    """The values of ``common.finetune_config.FinetuneConfig``, but for where data and output lie."""
+    regression_set: str
+    held_out_rows: int
+    """Rows that only ``evaluate`` sees; with none there is nothing to judge on."""
+
+
+class JobError(BaseModel):
+    """Why a fine-tune failed, in OpenAI's words: ``code``, and the sentence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str
+    message: str
+
+
+class JobStatus(BaseModel):
+    """How far a fine-tune is. ``done`` names the steps that ended well, ``version`` what was registered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: State
+    attempt: int = 0
+    step: str | None = None
+    done: list[str] = []
+    launched_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    supervisor: tuple[int, str] | None = None
+    """The pid and start time of the process that sees to it, on the machine where it runs."""
+    error: JobError | None = None
+    version: str | None = None
+    trained_tokens: int | None = None
+
+
+class JobEvent(BaseModel):
+    """One line of a fine-tune's story; ``data`` holds a step's figures where ``type`` is ``metrics``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    created_at: float
+    level: Literal["info", "warn", "error"] = "info"
+    message: str
+    type: Literal["message", "metrics"] = "message"
+    data: dict[str, Any] | None = None
+
+
+class Job(BaseModel):
+    """One fine-tune: what was asked for and how far it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    spec: JobSpec
+    status: JobStatus
+
+
+class Runner(Protocol):
+    """Runs fine-tunes. Calls block; in an event loop they belong in a thread."""
+
+    def start(self, spec: JobSpec, inputs: Path) -> None:
+        """Take the job, and the folder ``inputs`` (train.jsonl, held_out.jsonl), which is moved away."""
+
+    def get(self, job_id: str) -> Job | None:
+        """One job; None when there is none of that id."""
+
+    def list(self) -> Sequence[Job]:
+        """Every job, the newest first."""
+
+    def cancel(self, job_id: str) -> Job | None:
+        """Stop a job that has not ended, with every process it started; returns once they are gone."""
+
+    def events(self, job_id: str) -> Sequence[JobEvent]:
+        """What happened so far, the oldest first."""
+
+    def results(self, job_id: str) -> bytes | None:
+        """The figures of every step as JSON Lines, None before the first."""
+
+    def tick(self) -> None:
+        """Look after the jobs: start what is queued, see to what died. Called every second or so."""

@@ -1,0 +1,143 @@
+"""Which version a bot serves: every decision reads the row, checks, and swaps it by its generation."""
+
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common.names import VersionName
+from common.openai_errors import OpenAIError, invalid, not_found
+from services.control.shapes.bots import CandidateUpdate, Promotion, Rollback
+from services.database.credentials import Caller
+from services.database.queries import bots, versions
+from services.database.queries.bots import Author, Served
+from services.database.tables import Action, Bot, Version
+
+
+async def find(session: AsyncSession, name: str) -> Bot:
+    """The bot called ``name``.
+
+    Raises:
+        OpenAIError: 404.
+    """
+    bot = await bots.get(session, name)
+    if bot is None:
+        raise not_found(f"No bot {name!r}: a fine-tuning job with this suffix makes it.", "bot")
+    return bot
+
+
+async def promote(session: AsyncSession, owner: Caller, name: str, request: Promotion) -> Bot:
+    """Make a version the champion; what was champion is kept as ``previous``, a trial ends.
+
+    Raises:
+        OpenAIError: 400, it may not be served; 404; 409, another decision came first.
+    """
+    bot = await find(session, name)
+    _expect(bot, request.generation)
+    version = await _servable(session, bot, request.version, request.force, request.reason)
+    if bot.champion == version.number:
+        raise OpenAIError(409, f"{name}@{version.number} is the champion already.", code="already_champion")
+    served = Served(version.base, version.revision, champion=version.number, previous=bot.champion)
+    return await _swap(session, bot, served, "promote", owner, request.reason, version)
+
+
+async def roll_back(session: AsyncSession, owner: Caller, name: str, request: Rollback) -> Bot:
+    """Serve what was served before: the previous champion, or the base where there was none; a trial ends.
+
+    Raises:
+        OpenAIError: 400, there is nothing to go back to; 404; 409, another decision came first.
+    """
+    bot = await find(session, name)
+    _expect(bot, request.generation)
+    if bot.champion is None:
+        raise invalid(f"{name} serves its base: there is nothing to roll back to. Promote a version instead.")
+    version = None
+    if bot.previous is not None:
+        version = await versions.lock(session, name, bot.previous)
+        if version is None or version.state == "retired":
+            raise invalid(f"{name}@{bot.previous} is retired: promote another version instead.")
+    base, revision = (version.base, version.revision) if version else (bot.base, bot.revision)
+    served = Served(base, revision, champion=bot.previous, previous=bot.champion)
+    return await _swap(session, bot, served, "rollback", owner, request.reason, version)
+
+
+async def set_candidate(session: AsyncSession, owner: Caller, name: str, request: CandidateUpdate) -> Bot:
+    """Begin, change or end the trial of a version beside the champion.
+
+    Raises:
+        OpenAIError: 400, it may not be served; 404; 409, another decision came first.
+    """
+    bot = await find(session, name)
+    _expect(bot, request.generation)
+    served = Served(bot.base, bot.revision, champion=bot.champion, previous=bot.previous)
+    if request.version is None:
+        return await _swap(session, bot, served, "candidate", owner, request.reason, None)
+    version = await _servable(session, bot, request.version, request.force, request.reason)
+    if bot.champion == version.number:
+        raise invalid(f"{name}@{version.number} is the champion: try another version beside it.", "version")
+    trial = replace(served, candidate=version.number, share=request.share)
+    return await _swap(session, bot, trial, "candidate", owner, request.reason, version)
+
+
+def _expect(bot: Bot, generation: int) -> None:
+    if bot.generation != generation:
+        raise _conflict(bot)
+
+
+async def _swap(
+    session: AsyncSession,
+    bot: Bot,
+    served: Served,
+    action: Action,
+    owner: Caller,
+    reason: str | None,
+    version: Version | None,
+) -> Bot:
+    author = Author(owner.person_id, owner.name)
+    figures = version.figures if version else None
+    won = await bots.swap(
+        session, bot.name, bot.generation, served, action, author, reason=reason, figures=figures
+    )
+    now = await find(session, bot.name)
+    if not won:
+        raise _conflict(now)
+    return now
+
+
+def _conflict(bot: Bot) -> OpenAIError:
+    return OpenAIError(
+        409,
+        f"{bot.name} is at generation {bot.generation} now: another decision came first. "
+        f"Look at GET /onggi/v1/bots/{bot.name} and decide again with that generation.",
+        param="generation",
+        code="generation_conflict",
+    )
+
+
+async def _servable(
+    session: AsyncSession, bot: Bot, asked: int | str, force: bool, reason: str | None
+) -> Version:
+    """The version, kept from being retired until this transaction ends."""
+    number = _number(bot.name, asked)
+    version = await versions.lock(session, bot.name, number)
+    if version is None:
+        raise not_found(f"No version {bot.name}@{number}: see GET /onggi/v1/versions.", "version")
+    if version.state == "retired":
+        raise invalid(f"{bot.name}@{number} is retired: its files go. Promote another version.", "version")
+    if version.state != "passed" and not (force and reason):
+        said = f" ({version.sentence})" if version.sentence else ""
+        raise invalid(
+            f"{bot.name}@{number} is {version.state}, not passed{said}. To serve it all the same, "
+            "send force: true and the reason.",
+            "force" if reason else "reason",
+            "not_passed",
+        )
+    return version
+
+
+def _number(bot: str, asked: int | str) -> int:
+    if isinstance(asked, int):
+        return asked
+    name = VersionName.parse(asked)
+    if name is None or name.bot != bot:
+        raise invalid(f"{asked!r} is no version of {bot}: send its number, or {bot}@<number>.", "version")
+    return name.number

@@ -1,0 +1,94 @@
+"""Bots, versions and decisions."""
+
+from typing import Any, Literal
+
+from pydantic import Field, computed_field
+
+from services.control.shapes.base import Given, Seconds, Shown, Text
+from services.database.tables import Action, VersionState
+
+
+class BotPublic(Shown):
+    """What a bot's name serves: version numbers; without a champion its base answers."""
+
+    object: Literal["bot"] = "bot"
+    name: str
+    base: str
+    revision: str | None
+    champion: int | None
+    previous: int | None
+    candidate: int | None
+    share: float
+    generation: int
+    created_at: Seconds
+
+
+class DecisionPublic(Shown):
+    """What a bot's row became at a generation, by whom, why and on which figures."""
+
+    object: Literal["decision"] = "decision"
+    id: str
+    bot: str
+    generation: int
+    action: Action
+    champion: int | None
+    previous: int | None
+    candidate: int | None
+    share: float
+    figures: dict[str, Any] | None
+    reason: str | None
+    author: str
+    created_at: Seconds
+
+
+class VersionPublic(Shown):
+    """A version, where it came from, and what the gate says of it."""
+
+    object: Literal["version"] = "version"
+    bot: str
+    number: int
+    base: str
+    revision: str
+    rank: int
+    sha256: str
+    state: VersionState
+    method: str | None
+    run_id: str | None
+    job_id: str | None
+    dataset_digest: str | None
+    figures: dict[str, Any] | None
+    sentence: str | None
+    note: str | None
+    created_at: Seconds
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def name(self) -> str:
+        """What callers ask for: ``support-bot@7``."""
+        return f"{self.bot}@{self.number}"
+
+
+class _Decision(Given):
+    """``generation`` is the bot's as the caller saw it; another decision since then is a conflict."""
+
+    generation: int = Field(ge=0)
+    reason: Text | None = None
+
+
+class Promotion(_Decision):
+    """Make a version the champion. ``force`` serves one that did not pass, and needs a ``reason``."""
+
+    version: int | str = Field(description="7 or support-bot@7")
+    force: bool = False
+
+
+class Rollback(_Decision):
+    """Go back to what was served before."""
+
+
+class CandidateUpdate(_Decision):
+    """Give a version a share of the traffic beside the champion; ``version`` null ends the trial."""
+
+    version: int | str | None = Field(description="7, support-bot@7 or null")
+    share: float = Field(default=0.1, ge=0, le=1)
+    force: bool = False
