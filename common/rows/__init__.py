@@ -13,7 +13,7 @@ Each may carry ``key`` (the conversation it came from, which decides whether it 
 
 from common.rows.errors import DatasetError, Problem
 from common.rows.messages import Message
-from common.rows.read import Dataset, parse_line, read_rows, validate
+from common.rows.read import Dataset, one_kind, parse_line, read_rows, validate
 from common.rows.schema import ChatRow, Kind, LabelRow, PreferenceRow, Row, parse_row
 from common.rows.split import HELD_OUT_FRACTION, conversation_key, held_out
 
@@ -30,6 +30,7 @@ __all__ = [
     "Row",
     "conversation_key",
     "held_out",
+    "one_kind",
     "parse_line",
     "parse_row",
     "read_rows",

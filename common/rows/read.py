@@ -1,14 +1,13 @@
 """Read a file of rows, reporting every line that cannot be used."""
 
 import hashlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
 from common.rows.errors import DatasetError, Problem
+from common.rows.jsonl import decode, lines
 from common.rows.schema import ChatRow, Kind, Row, parse_row
 
 
@@ -40,7 +39,7 @@ def read_rows(path: Path) -> Dataset:
         UserError: there is no such file.
     """
     digest = hashlib.sha256()
-    results = list(_parse(path, digest))
+    results = list(one_kind(_parse(path, digest)))
     problems = [result for result in results if isinstance(result, Problem)]
     rows = [result for result in results if not isinstance(result, Problem)]
     if problems:
@@ -54,7 +53,7 @@ def validate(path: Path) -> list[Problem]:
     Raises:
         UserError: there is no such file.
     """
-    return [result for result in _parse(path, hashlib.sha256()) if isinstance(result, Problem)]
+    return [result for result in one_kind(_parse(path, hashlib.sha256())) if isinstance(result, Problem)]
 
 
 def parse_line(line: int, raw: bytes) -> Row:
@@ -63,64 +62,30 @@ def parse_line(line: int, raw: bytes) -> Row:
     Raises:
         ValueError: the reason why there is none.
     """
-    try:
-        text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 (byte {error.start + 1} is 0x{raw[error.start]:02x})") from None
-    if not text:
-        raise ValueError("is empty: remove it")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("is not a row: it is nested too deeply") from None
-    if "\\ud" in text.lower() and not _is_unicode(value):
-        raise ValueError("has half of a surrogate pair (\\ud800 to \\udfff alone): write the whole character")
-    return parse_row(line, value)
+    return parse_row(line, decode(line, raw))
 
 
-def _is_unicode(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def one_kind(results: Iterable[Row | Problem]) -> Iterator[Row | Problem]:
+    """The same, with a problem in the place of each row of another kind than the first."""
+    first: Row | None = None
+    for result in results:
+        if isinstance(result, Problem):
+            yield result
+            continue
+        first = first or result
+        if result.kind == first.kind:
+            yield result
+        else:
+            told = f"is a {result.kind} row, but line {first.line} is a {first.kind} row: one kind a file"
+            yield Problem(result.line, told)
 
 
 def _parse(path: Path, digest: "hashlib._Hash") -> Iterator[Row | Problem]:
-    first: Row | None = None
-    empty = True
-    for line, raw in _lines(path, digest):
-        empty = False
+    line = 0
+    for line, raw in lines(path, digest):
         try:
-            row = parse_line(line, raw)
+            yield parse_line(line, raw)
         except ValueError as error:
             yield Problem(line, str(error))
-            continue
-        first = first or row
-        if row.kind != first.kind:
-            yield Problem(
-                line, f"is a {row.kind} row, but line {first.line} is a {first.kind} row: one kind a file"
-            )
-        else:
-            yield row
-    if empty:
+    if not line:
         yield Problem(1, "the file is empty: it needs at least one row")
-
-
-def _lines(path: Path, digest: "hashlib._Hash") -> Iterator[tuple[int, bytes]]:
-    """Lines with their numbers from 1; blank lines at the very end are a matter of editors, and left out."""
-    try:
-        with path.open("rb") as file:
-            blank: list[tuple[int, bytes]] = []
-            for number, raw in enumerate(file, start=1):
-                digest.update(raw)
-                if not raw.strip():
-                    blank.append((number, raw))
-                    continue
-                yield from blank
-                blank = []
-                yield number, raw
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None

@@ -3,6 +3,7 @@
 https://platform.openai.com/docs/guides/supervised-fine-tuning and .../direct-preference-optimization
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -81,11 +82,21 @@ def parse_row(line: int, value: Any) -> Row:
     """
     if not isinstance(value, dict):
         raise ValueError(f"is a JSON {type(value).__name__}, not an object like {{'messages': [...]}}")
+    if not _is_unicode(value):
+        raise ValueError("has half of a surrogate pair (\\ud800 to \\udfff alone): write the whole character")
     try:
         return _MODELS[_kind(value)].model_validate(value).row(line)
     except ValidationError as error:
         reasons = (_reason(problem) for problem in error.errors(include_url=False))
         raise ValueError("; ".join(reasons)) from None
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(value: Mapping[str, Any]) -> Kind:
