@@ -91,7 +91,7 @@ def read_record(folder: Path) -> ModelRecord | None:
 
 def cached(cache_dir: Path) -> list[tuple[Path, ModelRecord]]:
     """Every model that ``cache_dir`` holds, by name."""
-    folders = sorted(path.parent for path in cache_dir.glob(f"*/{RECORD}"))
+    folders = sorted(path.parent for path in cache_dir.glob(f"[!.]*/{RECORD}"))
     return [(folder, record) for folder in folders if (record := read_record(folder))]
 
 
