@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]] | None
 
+_CHANGES_LATER = (
+    ": the chat template renders what comes before this answer otherwise once more turns follow, so it "
+    "cannot be learned here: give it weight 0, or end a row of its own with it"
+)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -152,11 +157,22 @@ class _Encoder:
         prompt = self._ids(messages[:index], tools, prompt=True)
         answered = self._ids(messages[: index + 1], tools) if index + 1 < len(messages) else ids
         if ids[: len(prompt)] != prompt:
-            raise UserError(_why_no_prefix(messages[index], index))
+            raise UserError(f"messages[{index}]{self._why_no_prefix(messages, tools, index)}")
         stop = self._end_of_turn(answered, len(prompt), len(answered))
         if ids[:stop] != answered[:stop]:
-            raise UserError(_why_no_prefix(messages[index], index))
+            raise UserError(f"messages[{index}]{_CHANGES_LATER}")
         return len(prompt), stop
+
+    def _why_no_prefix(self, messages: Messages, tools: Tools, index: int) -> str:
+        prompt = render(self.tokenizer, messages[:index], tools=tools, add_generation_prompt=True)
+        if not render(self.tokenizer, messages, tools=tools).startswith(prompt):
+            return _CHANGES_LATER
+        if (messages[index].get("content") or "")[:1].isspace():
+            return " begins with white space, which melts into the prompt: remove it"
+        return (
+            ": the tokenizer joins the end of the prompt with the answer's beginning, so the model would learn "
+            "from a prompt that it is never given: this chat template does not suit this tokenizer"
+        )
 
     def _end_of_turn(self, ids: list[int], start: int, stop: int, *, or_next: bool = False) -> int:
         """Where the answer in ``ids[start:stop]`` ends: after the last special token, with only space behind.
@@ -189,14 +205,4 @@ def _why_too_long(tokens: int, max_length: int, *, last_turn: bool) -> str:
     return (
         f"has {tokens} tokens, over max_length {max_length}: shorten it, raise max_length, "
         "or set truncate to let its oldest turns go"
-    )
-
-
-def _why_no_prefix(message: Mapping[str, Any], index: int) -> str:
-    content = message.get("content") or ""
-    if content[:1].isspace():
-        return f"messages[{index}] begins with white space, which melts into the prompt: remove it"
-    return (
-        f"messages[{index}]: the chat template renders what comes before this answer otherwise once more "
-        "turns follow, so it cannot be learned here: give it weight 0, or end a row of its own with it"
     )

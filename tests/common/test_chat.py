@@ -328,6 +328,16 @@ def test_an_answer_that_begins_with_a_line_break_is_refused_where_it_melts_into_
         encode(tokenizers["qwen-2.5"], [user("Where?"), answer("\n\nThere.")])
 
 
+def test_a_template_whose_prompt_the_tokenizer_joins_with_any_answer_is_refused() -> None:
+    from tokenizers import pre_tokenizers
+
+    # GPT-2's way of splitting keeps the last line break apart; Llama's form ends its prompt with two.
+    llama = make_tokenizer("llama-3.1")
+    llama.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    with pytest.raises(UserError, match=r"messages\[1\]: the tokenizer joins the end of the prompt"):
+        encode(llama, SINGLE)
+
+
 def test_nothing_to_learn_is_refused(tokenizers: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="no answer of weight 1"):
         encode(tokenizers["qwen-2.5"], [user("Where?"), answer("There.", weight=0)])
