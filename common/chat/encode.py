@@ -170,8 +170,8 @@ class _Encoder:
         if (messages[index].get("content") or "")[:1].isspace():
             return " begins with white space, which melts into the prompt: remove it"
         return (
-            ": the tokenizer joins the end of the prompt with the answer's beginning, so the model would learn "
-            "from a prompt that it is never given: this chat template does not suit this tokenizer"
+            ": the tokenizer joins the end of the prompt with the answer's beginning, so the model would "
+            "learn from a prompt that it is never given: this chat template does not suit this tokenizer"
         )
 
     def _end_of_turn(self, ids: list[int], start: int, stop: int, *, or_next: bool = False) -> int:
