@@ -55,7 +55,9 @@ def configure(component: str, *, debug: bool = False, stream: Any = None) -> Non
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.DEBUG if debug else logging.INFO)
+    root.setLevel(logging.INFO)
+    for package in ("common", "jobs", "services"):  # libraries' debug lines would drown ours
+        logging.getLogger(package).setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 def get(stream: Stream) -> FilteringBoundLogger:
