@@ -64,7 +64,7 @@ class Demo:
     owner_key: str
     model_path: Path
     base_name: str = BASE
-    bot: str = "potter"
+    bot: str = "juniper"
 
     @property
     def store_url(self) -> str:

@@ -26,7 +26,7 @@ from services.local.installation import Installation
 from services.local.processes import Processes
 
 BASE = "SmolLM2-135M-Instruct"
-BOT = "potter"
+BOT = "juniper"
 SAMPLES = parts.ROOT / "jobs" / "samples"
 STATE_GIGABYTES = 2
 SHOWN = 8
