@@ -37,11 +37,15 @@ def running() -> Iterator[str]:
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -F"
         control = [binaries / "pg_ctl", "-D", data, "-w"]
         log = folder / "log"
-        subprocess.run([*control, "-l", log, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, **who)
+        subprocess.run(
+            [*control, "-l", log, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, **who
+        )
         try:
             yield f"postgresql+asyncpg://postgres@127.0.0.1:{port}/postgres"
         finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, **who)
+            subprocess.run(
+                [*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, **who
+            )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -49,8 +53,13 @@ def running() -> Iterator[str]:
 def fresh_database(server_url: str, template: str = "template1") -> str:
     """Create a database of its own for one test, as a copy of ``template``; returns its URL."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    asyncio.run(_execute(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    execute(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+def execute(server_url: str, statement: str) -> None:
+    """Run one statement as the superuser; where no event loop runs."""
+    asyncio.run(_execute(server_url, statement))
 
 
 async def _execute(server_url: str, statement: str) -> None:
