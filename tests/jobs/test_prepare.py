@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import run
 from common.rows import held_out, read_rows
-from jobs.prepare import main, write_folder
+from jobs.prepare.__main__ import main, write_folder
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,10 +1,4 @@
-"""Make a dataset of conversations: what is trained on, what is held out, and a manifest of both.
-
-    python -m jobs.prepare conversations.jsonl --output data/support
-
-writes ``train.jsonl``, ``heldout.jsonl`` and ``manifest.json`` into ``data/support``, whole or not at all.
-Whether a conversation is held out is decided by a hash of its key, so it stays so when the dataset grows.
-"""
+"""``python -m jobs.prepare``: see the package."""
 
 import hashlib
 import json
@@ -21,7 +15,8 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from common.errors import UserError, run
 from common.job_config import JobConfig, parse
 from common.rows import HELD_OUT_FRACTION, Row, held_out
-from jobs.prepare_forms import Form, Source, read_source
+from common.storage import fsync_folder
+from jobs.prepare.forms import Form, Source, read_source
 
 TRAIN = "train.jsonl"
 HELD_OUT = "heldout.jsonl"
@@ -152,6 +147,7 @@ def _swap(new: Path, output: Path) -> None:
         if old.exists():
             old.rename(output)
         raise
+    fsync_folder(output.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
