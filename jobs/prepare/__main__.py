@@ -147,8 +147,8 @@ def _swap(new: Path, output: Path) -> None:
         if old.exists():
             old.rename(output)
         raise
-    fsync_folder(output.parent)
     shutil.rmtree(old, ignore_errors=True)
+    fsync_folder(output.parent)
 
 
 def _write_durably(path: Path, content: bytes) -> None:
