@@ -17,7 +17,9 @@ from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 from common.errors import UserError
 from common.names import VersionName
 from common.settings import load
+from services.vllm import cpu_lora
 from services.vllm.cache import AdapterCache
+from services.vllm.launch import on_cpu
 from services.vllm.settings import VllmSettings
 
 FETCH_SECONDS = 120.0
@@ -57,7 +59,7 @@ class AdapterResolver(LoRAResolver):
 
 
 def register() -> None:
-    """Register the resolver with vLLM in this process; nothing connects before the first question."""
+    """Set this process of vLLM up; nothing connects before the first question."""
     settings = load(VllmSettings)
     cache = AdapterCache(
         settings.adapter_cache_dir.expanduser(),
@@ -68,3 +70,5 @@ def register() -> None:
         keep=settings.adapter_cache_folders,
     )
     LoRAResolverRegistry.register_resolver("onggi", AdapterResolver(cache))
+    if on_cpu():
+        cpu_lora.install()
