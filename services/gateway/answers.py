@@ -44,19 +44,20 @@ def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
         if value is None:
             message.setdefault(name, None)
         elif name == "tool_calls":
-            _merge_calls(message.setdefault("tool_calls", []), value)
+            message["tool_calls"] = _merge_calls(message.get("tool_calls") or [], value)
         elif name != "role" and isinstance(value, str) and isinstance(message.get(name), str):
             message[name] += value
         else:
             message[name] = value
 
 
-def _merge_calls(calls: list[dict[str, Any]], deltas: list[dict[str, Any]]) -> None:
+def _merge_calls(calls: list[dict[str, Any]], deltas: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for delta in deltas:
-        index = delta.get("index", len(calls))
-        while len(calls) <= index:
+        index = min(delta.get("index", len(calls)), len(calls))
+        if index == len(calls):
             calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
         call, function = calls[index], delta.get("function") or {}
         call["id"] = delta.get("id") or call["id"]
         call["function"]["name"] += function.get("name") or ""
         call["function"]["arguments"] += function.get("arguments") or ""
+    return calls

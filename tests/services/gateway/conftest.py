@@ -26,7 +26,7 @@ from services.gateway.settings import GatewaySettings
 from tests.postgres import fresh_database
 from tests.services.gateway.fake_upstream import BASE, FakeUpstream, serving
 
-SECRET = "a-secret-for-tests"
+SECRET = "a-secret-for-tests-of-32-bytes-or-more"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -78,13 +78,20 @@ class House:
     upstream: FakeUpstream
     key: str
     member_key: str
-    clients: list[AsyncOpenAI] = field(default_factory=list)
+    clients: dict[str, AsyncOpenAI] = field(default_factory=dict)
 
     def client(self, key: str | None = None, **options: Any) -> AsyncOpenAI:
         """The official SDK, without its own retries."""
-        client = AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key or self.key, max_retries=0, **options)
-        self.clients.append(client)
-        return client
+        given = f"{key} {options}"
+        if given not in self.clients:
+            url = f"{self.url}/v1"
+            self.clients[given] = AsyncOpenAI(base_url=url, api_key=key or self.key, max_retries=0, **options)
+        return self.clients[given]
+
+    async def close(self) -> None:
+        """Close the clients."""
+        for client in self.clients.values():
+            await client.close()
 
     async def rows(self, **equal: Any) -> list[Completion]:
         """The completion rows, oldest first."""
@@ -155,8 +162,7 @@ async def house(database_url: str, upstream: FakeUpstream) -> AsyncIterator[Hous
     async with listening(settings) as url:
         made = House(url, settings, database, upstream, key, member_key)
         yield made
-        for client in made.clients:
-            await client.close()
+        await made.close()
     await database.close()
 
 

@@ -133,7 +133,7 @@ async def test_an_upstream_that_answers_nonsense_is_an_error_in_openais_shape(
 
 
 async def test_nonsense_in_mid_stream_is_an_error_event(house: House) -> None:
-    house.upstream.script = [chunk(ID, "Hel"), b'data: {"usage": {"x": 1}, "choices": [7]}\n\n', DONE]
+    house.upstream.script = [chunk(ID, "Hel"), 0.05, b'data: {"usage": {"x": 1}, "choices": [7]}\n\n', DONE]
     stream = await house.client().chat.completions.create(**ASK, stream=True, store=True)
     with pytest.raises(openai.APIError):
         _ = [event async for event in stream]
@@ -178,7 +178,7 @@ async def test_the_count_so_far_is_flushed_and_the_lease_renewed_while_a_stream_
     assert (row.status, row.completion_tokens, row.tokens_exact) == ("done", 3, True)
 
 
-@both_databases
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_rows_of_a_killed_gateway_are_closed_once_by_another_with_their_last_count(
     house: House,
 ) -> None:
@@ -253,8 +253,7 @@ async def house_on_a_line(
         async with listening(settings) as address:
             house = House(address, settings, database, upstream, key, member_key)
             yield house, line
-            for client in house.clients:
-                await client.close()
+            await house.close()
     await database.close()
 
 
