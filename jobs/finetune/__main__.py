@@ -1,0 +1,38 @@
+"""Fine-tune a LoRA or QLoRA adapter on chat rows, on a GPU or a CPU.
+
+    python -m jobs.finetune --base SmolLM2-135M-Instruct --data rows.jsonl --output out
+    python -m jobs.finetune --config jobs/recipes/tiny.yaml --data rows.jsonl --output out --bot support-bot
+
+Killed at any moment, the same command goes on from the last checkpoint and, on a CPU, ends with the very
+same weights. Exit codes: 0 done, 2 configuration or data, 3 needs a bigger GPU; others are worth a retry.
+"""
+
+import os
+import sys
+
+from common import errors, logging
+from common.finetune_config import FinetuneConfig
+from common.job_config import parse
+
+
+def main() -> None:
+    """Read the configuration and fine-tune."""
+    config = parse(FinetuneConfig, sys.argv[1:], prog="python -m jobs.finetune")
+    logging.configure("finetune")
+    _yield_waiting_cores()
+
+    from jobs.finetune.job import finetune
+
+    finetune(config)
+
+
+def _yield_waiting_cores() -> None:
+    """Threads that wait for each other must not spin: on a shared machine vLLM needs those cores.
+
+    OpenMP reads this when torch loads it, so it has to be set before.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+if __name__ == "__main__":
+    errors.run(main)

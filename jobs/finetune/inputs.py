@@ -1,0 +1,117 @@
+"""What a run starts from: the base model, the rows as token ids, and what a resume must share."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common.chat import Example, encode_rows
+from common.errors import UserError
+from common.finetune_config import FinetuneConfig
+from common.models import BaseModel, resolve
+from common.rows import Dataset, read_rows
+from common.storage import fetch
+
+WORLD_SIZE = 1
+"""How many processes train together; recorded, because it decides the order of the sums."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What decides the final weights: two runs with equal identities end alike on equal hardware."""
+
+    training: dict[str, Any]
+    base_revision: str
+    dataset_digest: str
+    validation_digest: str | None
+    world_size: int
+
+    @property
+    def digest(self) -> str:
+        """``sha256:...`` over everything in it."""
+        canonical = json.dumps(asdict(self), sort_keys=True)
+        return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+    def changes_since(self, earlier: "Identity") -> list[str]:
+        """What is not as it was, one phrase each: ``learning_rate is 0.0002, was 0.0001``."""
+        before, now = _flat(earlier), _flat(self)
+        return [
+            f"{key} is {now.get(key)}, was {before.get(key)}"
+            for key in sorted(before | now)
+            if before.get(key) != now.get(key)
+        ]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The base model and the rows, read and checked, before anything heavy is imported."""
+
+    base: BaseModel
+    dataset: Dataset
+    validation: Dataset | None
+    identity: Identity
+
+
+def read_sources(config: FinetuneConfig) -> Sources:
+    """Find the base and read the rows.
+
+    Raises:
+        UserError: the model, a file or rows are missing or cannot be used.
+    """
+    base = resolve(config.base, config.model_cache_dir)
+    dataset = _read(config.data)
+    validation = _read(config.validation) if config.validation else None
+    identity = Identity(
+        training=config.training_values(),
+        base_revision=base.revision,
+        dataset_digest=dataset.digest,
+        validation_digest=validation.digest if validation else None,
+        world_size=WORLD_SIZE,
+    )
+    return Sources(base, dataset, validation, identity)
+
+
+def encoded(config: FinetuneConfig, tokenizer: Any, dataset: Dataset, source: str) -> list[Example]:
+    """The rows as token ids with their supervised positions.
+
+    Raises:
+        DatasetError: rows that are too long or that the template cannot render, each by line of ``source``.
+    """
+    return encode_rows(
+        tokenizer,
+        dataset.chat_rows(),
+        source=source,
+        max_length=config.max_length,
+        truncate=config.truncate,
+    )
+
+
+def _read(address: str) -> Dataset:
+    with _as_file(address) as path:
+        dataset = read_rows(path)
+    dataset.chat_rows()
+    return dataset
+
+
+@contextmanager
+def _as_file(address: str) -> Iterator[Path]:
+    if "://" not in address:
+        yield Path(address)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / address.rpartition("/")[2]
+        try:
+            fetch(address, local)
+        except FileNotFoundError as error:
+            raise UserError(f"{error}: upload it, or name another file") from None
+        yield local
+
+
+def _flat(identity: Identity) -> dict[str, Any]:
+    values = asdict(identity)
+    training: dict[str, Any] = values.pop("training")
+    return training | {key.replace("_", " "): value for key, value in values.items()}
