@@ -45,6 +45,8 @@ def main(arguments: list[str]) -> NoReturn:
     first = interpreters[names[0]].parent
     os.environ["PATH"] = f"{first}{os.pathsep}{os.environ['PATH']}"
     os.environ["VIRTUAL_ENV"] = str(first.parent)
+    # Without bytecode every one of a demo's processes would compile thousands of modules at every start.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name, interpreter in interpreters.items():
         os.environ[f"ONGGI_PYTHON_{name.upper().replace('-', '_')}"] = str(interpreter)
     os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
