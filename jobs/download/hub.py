@@ -1,8 +1,10 @@
 """A model from the Hugging Face hub: what serving and training read, at one commit, resumed and checked."""
 
+import functools
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.m
 # Meta's second copy of the weights, other frameworks' exports, and adapters that lie beside a base.
 UNWANTED = ("original/*", "onnx/*", "openvino/*", "consolidated*", "adapter_*", "runs/*")
 SPARE = 1 << 30
+STREAMS = 4
+COMMIT = ".commit"
 
 
 class HubUnreachable(UserError):
@@ -34,16 +38,46 @@ def fetch(folder: Path, repository: str, *, revision: str | None, token: str | N
     from huggingface_hub import HfApi
 
     with _explained(repository, revision):
-        api = HfApi(token=token or False)
-        info = api.model_info(repository, revision=revision, files_metadata=True, timeout=10)
+        info = HfApi(token=token or False).model_info(
+            repository, revision=revision, files_metadata=True, timeout=10
+        )
+        commit = str(info.sha)
+        _keep_only(folder, commit)
         wanted = _wanted(info, repository)
         _check_disk(folder, wanted, repository)
-        api.snapshot_download(
-            repository, revision=info.sha, local_dir=folder, allow_patterns=list(wanted), max_workers=4
-        )
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+        with ThreadPoolExecutor(STREAMS) as pool:
+            get = functools.partial(_get, folder, repository, commit, token)
+            list(pool.map(get, wanted, wanted.values()))
     _check_digests(folder, info, wanted)
-    return str(info.sha)
+    (folder / COMMIT).unlink()
+    return commit
+
+
+def _keep_only(folder: Path, commit: str) -> None:
+    """What an interrupted download left is of use only at the same commit."""
+    mark = folder / COMMIT
+    if not mark.is_file() or mark.read_text() != commit:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        mark.write_text(commit)
+
+
+def _get(folder: Path, repository: str, commit: str, token: str | None, name: str, size: int) -> None:
+    """One file, from the byte where the last attempt ended (the library's own download starts again)."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils._headers import build_hf_headers
+
+    target = folder / name
+    if target.is_file():
+        return
+    part = target.with_name(f".part-{target.name}")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab") as file:
+        url = hf_hub_url(repository, name, revision=commit)
+        headers = build_hf_headers(token=token or False)
+        http_get(url, file, resume_size=file.tell(), headers=headers, expected_size=size)
+    part.replace(target)
 
 
 def _wanted(info: "ModelInfo", repository: str) -> dict[str, int]:
@@ -83,7 +117,6 @@ def _check_digests(folder: Path, info: "ModelInfo", wanted: dict[str, int]) -> N
 
 @contextmanager
 def _explained(repository: str, revision: str | None) -> Iterator[None]:
-    import httpx
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/{repository}"
@@ -108,8 +141,9 @@ def _explained(repository: str, revision: str | None) -> Iterator[None]:
                 "the hub does not know this HUGGINGFACE_TOKEN: make a new one, or unset it"
             ) from None
         raise HubUnreachable(f"the hub refused {repository} with {status}: try again later") from None
-    except (httpx.HTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+    # The base of what the library's own HTTP library (httpx or httpx2) raises.
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
         raise HubUnreachable(
-            f"the hub does not answer at {constants.ENDPOINT} ({error}): check the network, or run the same "
-            "command again later; it goes on where it stopped"
+            f"the hub does not answer at {constants.ENDPOINT} ({error}): check network and disk, and run the "
+            "same command again; it goes on where it stopped"
         ) from None
