@@ -21,11 +21,24 @@ def refuses_row(error: Exception) -> bool:
     return str(code or "")[:2] in ("22", "23")
 
 
+def describe(error: Exception) -> str:
+    """``error`` for a log: by kind and SQLSTATE, since its text may quote the row, and so people's words."""
+    if not isinstance(error, SQLAlchemyError | PostgresError):
+        return (
+            f"{type(error).__name__}: {error.strerror}"
+            if isinstance(error, OSError)
+            else type(error).__name__
+        )
+    driver = getattr(error, "orig", None) or error
+    code = getattr(driver, "sqlstate", None) or "no code"
+    return f"{type(error).__name__}: {type(driver.__cause__ or driver).__name__} ({code})"
+
+
 @contextmanager
 def needs_database() -> Iterator[None]:
     """Answer 503 with Retry-After when the database fails inside this block."""
     try:
         yield
     except DATABASE_ERRORS as error:
-        logging.get("system").warning("database away", reason=repr(error))
+        logging.get("system").warning("database away", reason=describe(error))
         raise unavailable("The database is away: try again in a moment.") from None

@@ -14,7 +14,7 @@ from services.database.engine import Database
 from services.database.queries import completions
 from services.database.tables import CompletionStatus, now
 from services.gateway import metrics
-from services.gateway.away import refuses_row
+from services.gateway.away import describe, refuses_row
 from services.gateway.record import LEASE, Record
 
 FINISH_SECONDS = 5.0  # how long a response's end waits for its final row
@@ -101,7 +101,7 @@ class Ledger:
                     await self._flush()
             except Exception as error:
                 self._log.warning(
-                    "completions not written, trying again", rows=len(group), reason=repr(error)
+                    "completions not written, trying again", rows=len(group), reason=describe(error)
                 )
                 self._due = dict.fromkeys([*group, *self._due])
                 await asyncio.sleep(RETRY_SECONDS)
@@ -157,7 +157,7 @@ class Ledger:
 
     def _refused(self, record: Record, error: Exception) -> None:
         """The database will never take this row: give up on it alone."""
-        self._log.error("completion refused by the database", completion=record.id, reason=repr(error))
+        self._log.error("completion refused by the database", completion=record.id, reason=describe(error))
         self._live.discard(record)
         if record.saved and not record.saved.done():
             record.saved.set_exception(NotSavedError("the database refused the row"))

@@ -26,6 +26,7 @@ from services.gateway.upstream import Upstream
 
 COMPLETION_HEADER = "x-onggi-completion"
 _LARGEST_COUNT = 2**31 - 1  # PostgreSQL's integer
+_LONGEST_REASON = 40  # the column's width
 _NOT_SAVED = "The answer could not be put on record, so it does not count as complete: ask again."
 
 
@@ -59,7 +60,7 @@ class Relay(Response):
         try:
             await unless_disconnected(receive, self._run(send))
         except OpenAIError as error:
-            self._close("failed", status_code=error.status, error=error.message)
+            self._fail(error)
             raise
         except Exception:
             self._close("failed", status_code=500, error="unforeseen: see the log")
@@ -78,11 +79,16 @@ class Relay(Response):
             self._record.close(status, **values)
             self._ledger.close(self._record)
 
+    def _fail(self, error: OpenAIError) -> None:
+        """Close the row as failed. The upstream's words may quote the request, so they count as its text."""
+        words = error.message if self._record.values["stored"] else error.code or error.type
+        self._close("failed", status_code=error.status, error=words)
+
     async def _finish(self, usage: Mapping[str, Any], finish_reason: str | None, answer: Any) -> None:
         """Close the row as done, and wait until that is committed."""
         self._record.close(
             "done",
-            finish_reason=finish_reason,
+            finish_reason=str(finish_reason)[:_LONGEST_REASON] if finish_reason else None,
             answer=answer if self._record.values["stored"] else None,
             **_counts(usage),
         )
@@ -169,7 +175,7 @@ class StreamRelay(Relay):
         if not isinstance(error, OpenAIError):
             logging.get("system").exception("unhandled error in a stream", completion=self._record.id)
             error = unforeseen()
-        self._close("failed", status_code=error.status, error=error.message)
+        self._fail(error)
         await self._last(send, error_event(error))
 
     async def _forward(self, events: list[Event], send: Send) -> bool:

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from common import logging
 from common.names import VersionName
-from common.openai_errors import OpenAIError, not_found
+from common.openai_errors import OpenAIError, not_found, unavailable
 from services.database.engine import Database
 from services.database.queries import served as queries
 from services.database.tables import Arm
-from services.gateway.away import DATABASE_ERRORS
+from services.gateway.away import DATABASE_ERRORS, describe
 from services.gateway.conversation import is_candidate
 from services.gateway.upstream import Upstream
 
@@ -114,7 +114,7 @@ class Served:
                     self.snapshot = await self._read()
             except DATABASE_ERRORS as error:
                 if self.database_answers:
-                    self._log.warning("database away", reason=repr(error))
+                    self._log.warning("database away", reason=describe(error))
                 self.database_answers = False
             else:
                 self.database_answers = True
@@ -126,22 +126,23 @@ class Served:
         Raises:
             OpenAIError: 404 ``model_not_found``; 503 when only a server that is away could tell.
         """
-        target = self.snapshot.target(model, key) or self._default(model)
-        if target is None and VersionName.parse(model) is None:
-            target = await self._base(model)
+        target = self.snapshot.target(model, key) or await self._base(model)
         if target is None:
-            await self.refresh()
-            target = self.snapshot.target(model, key)
-        if target is None and VersionName.parse(model) is None:
-            target = await self._base(model, fresh=True)
+            if not await self.refresh():
+                raise unavailable(
+                    "The database, which would know this model, is away: try again in a moment."
+                )
+            target = self.snapshot.target(model, key) or await self._base(model, fresh=True)
         if target is None:
             raise unknown_model(model)
         return target
 
-    def _default(self, model: str) -> Target | None:
-        return Target(model, "base") if model == self._default_model else None
-
     async def _base(self, model: str, *, fresh: bool = False) -> Target | None:
+        """The base model called ``model``; only a ``fresh`` look raises when the upstream is away."""
+        if model == self._default_model:
+            return Target(model, "base")
+        if VersionName.parse(model) is not None:
+            return None
         try:
             models = await self._upstream.models(fresh=fresh)
         except OpenAIError:

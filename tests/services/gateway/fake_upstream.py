@@ -77,6 +77,7 @@ class FakeUpstream:
     )
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    connections: set[Any] = field(default_factory=set)
     sent: bytearray = field(default_factory=bytearray)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -95,6 +96,8 @@ class FakeUpstream:
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        assert request.transport
+        self.connections.add(request.transport.get_extra_info("peername"))
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         if self.refusal:
@@ -116,7 +119,6 @@ class FakeUpstream:
         await response.prepare(request)
         for step in script:
             if step is BROKEN:
-                assert request.transport
                 request.transport.abort()
                 break
             if isinstance(step, int | float):

@@ -1,7 +1,9 @@
 """The chat path through the official SDK."""
 
 import asyncio
+import io
 import json
+from contextlib import suppress
 
 import aiohttp
 import openai
@@ -190,6 +192,24 @@ async def test_legacy_completions_go_the_same_way(house: House) -> None:
     row = await house.row()
     assert (row.id, row.arm, row.version, row.completion_tokens) == (answer.id, "pinned", 2, 1)
     assert (row.stored, row.messages, row.answer) == (False, None, None)
+
+
+async def test_streams_one_after_another_share_a_connection_to_the_upstream(house: House) -> None:
+    for _ in range(5):
+        await raw_stream(house)
+    assert len(house.upstream.connections) == 1
+
+
+async def test_no_text_and_no_key_goes_into_a_log(house: House, logs: io.StringIO) -> None:
+    secret = "the-words-of-a-person"
+    ask = {**ASK, "messages": [{"role": "user", "content": secret}], "store": True}
+    for reply in (None, whole("chatcmpl-0123456789abcdef0123", secret), b"{%s" % secret.encode()):
+        house.upstream.reply = reply
+        with suppress(openai.APIStatusError):
+            await house.client().chat.completions.create(**ask, user=secret)
+    assert "completion" in logs.getvalue()
+    assert secret not in logs.getvalue()
+    assert house.key not in logs.getvalue()
 
 
 async def test_the_upstreams_key_goes_upstream_and_the_callers_never(house: House) -> None:

@@ -1,6 +1,7 @@
 """Rows that finish together go into one transaction, and a bad one among them harms only itself."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
@@ -79,17 +80,19 @@ async def test_a_hundred_that_finish_together_take_a_few_transactions(
 
 
 @both_databases
-async def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(
-    database: Database, ledger: Ledger
+async def test_a_row_that_the_database_refuses_does_not_hold_up_the_others_nor_reach_the_log(
+    database: Database, ledger: Ledger, logs: io.StringIO
 ) -> None:
     good, bad = [await record(database) for _ in range(5)], await record(database)
-    bad.values["person_id"] = "nobody"
+    bad.values.update(person_id="nobody", messages=[{"content": "the-words-of-a-person"}])
     for each in (*good, bad):
         each.close("done", completion_tokens=1)
     results = await asyncio.gather(*(ledger.finish(each) for each in (*good, bad)), return_exceptions=True)
     assert results[:5] == [None] * 5
     assert isinstance(results[5], NotSavedError)
     assert len(await all_rows(database)) == 5
+    assert bad.id in logs.getvalue()
+    assert "the-words-of-a-person" not in logs.getvalue()
 
 
 async def test_a_number_too_large_for_the_database_harms_only_its_row(
