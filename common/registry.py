@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import UserError
 from common.names import VersionName, check_bot_name, is_bot_name
+from common.verdict import Verdict
 
 FILES_TAG = "files"
 PAGE = 500
@@ -106,6 +107,12 @@ class Registry:
     def complete(self, name: VersionName, files: str) -> None:
         """Say that the version's files, manifest included, lie at the address ``files``."""
         self._set_tag(name, FILES_TAG, files)
+
+    def record_verdict(self, name: VersionName, verdict: Verdict) -> None:
+        """Write what the gate said on the version: its figures, its state and its sentence."""
+        self._set_tag(name, "figures", json.dumps(verdict.figures))
+        self._set_tag(name, "verdict", verdict.state)
+        self._set_tag(name, "verdict_sentence", verdict.sentence)
 
     def get(self, name: VersionName) -> RegisteredVersion | None:
         """One version, finished or not; None when MLflow has none of that name."""

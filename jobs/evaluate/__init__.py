@@ -1,0 +1,1 @@
+"""Judge a registered version through the vLLM that serves it: ``python -m jobs.evaluate``."""

@@ -1,0 +1,103 @@
+"""What a judgement reads like: the verdict's sentence, the version's one-page note, the files."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.storage import open_store
+from common.verdict import State, Verdict
+from jobs.evaluate.gate import Finding
+from jobs.evaluate.judge import Answer, Judgement
+from jobs.evaluate.version import Version
+
+EXAMPLES = 8
+"""Answers shown side by side in the note; all are in answers.jsonl."""
+CELL = 240
+"""Characters of a table's cell."""
+
+ENDINGS: dict[State, str] = {
+    "passed": "passed",
+    "refused": "refused",
+    "not judged": "not judged, a person decides",
+    "insufficient data": "insufficient data, a person decides",
+}
+
+
+def make_verdict(judgement: Judgement, version: Version) -> Verdict:
+    """The verdict in words, with all figures and the note."""
+    figures = {key: value for finding in _findings(judgement) for key, value in finding.figures.items()}
+    sentence = _sentence(judgement)
+    note = _note(judgement, version, sentence, figures)
+    return Verdict(state=judgement.state, sentence=sentence, figures=figures, note=note)
+
+
+def write(folder: Path, version: Version, verdict: Verdict, answers: list[Answer]) -> None:
+    """``answers.jsonl``, ``note.md`` and, last, ``result.json`` in ``folder``, each whole or not at all."""
+    lines = (json.dumps(dataclasses.asdict(answer), ensure_ascii=False) + "\n" for answer in answers)
+    result = {"version": str(version.name)} | verdict.model_dump(mode="json")
+    store = open_store(str(folder))
+    store.put_bytes("".join(lines).encode(), "answers.jsonl")
+    store.put_bytes(verdict.note.encode(), "note.md")
+    store.put_bytes((json.dumps(result, ensure_ascii=False, indent=2) + "\n").encode(), "result.json")
+
+
+def _findings(judgement: Judgement) -> list[Finding]:
+    return [*judgement.findings, *([judgement.parity] if judgement.parity else [])]
+
+
+def _sentence(judgement: Judgement) -> str:
+    ending = ENDINGS[judgement.state]
+    parity = judgement.parity
+    if parity and parity.state == "refused":
+        return f"{_capital(parity.words)}: {ending}."
+    judged = "; ".join(finding.words for finding in judgement.findings)
+    checked = judgement.state == "not judged" or parity is not None
+    unchecked = "" if checked else " Whether vLLM serves it as it was trained was not checked."
+    return f"{_capital(judged)}: {ending}.{unchecked}"
+
+
+def _capital(words: str) -> str:
+    return words if words.startswith("vLLM") else words[:1].upper() + words[1:]
+
+
+def _note(judgement: Judgement, version: Version, sentence: str, figures: dict[str, float]) -> str:
+    parts = [f"# {version.name}: {judgement.state}", sentence, "## Learned from", _origin(version)]
+    if figures:
+        lines = [(name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()]
+        parts += ["## Figures", "Losses and differences in nats per token.", _table(("", ""), lines)]
+    if judgement.answers:
+        shown = judgement.answers[:EXAMPLES]
+        rows = [(one.question, one.expected, one.base, one.adapter) for one in shown]
+        heads = ("held-out question", "a person's answer", "base", str(version.name))
+        parts += ["## Side by side", _table(heads, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _origin(version: Version) -> str:
+    manifest = version.manifest
+    rows = [
+        ("base", f"{manifest.base} at {manifest.revision}"),
+        ("adapter", f"rank {manifest.rank}, sha256 {manifest.sha256}"),
+    ]
+    if version.registered:
+        tags = version.registered.tags
+        known = {
+            "method": tags.method,
+            "dataset": tags.dataset_digest,
+            "job": tags.job_id,
+            "run": tags.run_id,
+        }
+        rows += [(name, value) for name, value in known.items() if value]
+    return _table(("", ""), rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    flat = " ".join(text.split())
+    short = flat if len(flat) <= CELL else f"{flat[: CELL - 1]}…"
+    return short.replace("|", "\\|")

@@ -1,0 +1,54 @@
+"""MLflow: the figures on the version and on its run, with the note and the answers side by side."""
+
+import os
+import time
+from collections.abc import Sequence
+
+from common.registry import Registry
+from common.verdict import Verdict
+from jobs.evaluate.judge import Answer
+from jobs.evaluate.version import Version
+from jobs.evaluate.vllm_client import Away
+
+
+def record(tracking_uri: str, version: Version, verdict: Verdict, answers: Sequence[Answer]) -> None:
+    """Write ``verdict`` to the version's tags, and to its run where it has one.
+
+    Raises:
+        RegistryUnavailable: MLflow is away.
+        Away: it refuses the run's part.
+    """
+    Registry(tracking_uri).record_verdict(version.name, verdict)
+    run_id = version.registered.tags.run_id if version.registered else None
+    if run_id:
+        _record_on_run(tracking_uri, run_id, verdict, answers)
+
+
+def _record_on_run(tracking_uri: str, run_id: str, verdict: Verdict, answers: Sequence[Answer]) -> None:
+    # MLflow's client would otherwise retry for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, RunTag
+    from mlflow.exceptions import MlflowException
+
+    now = round(time.time() * 1000)
+    client = MlflowClient(tracking_uri=tracking_uri)
+    try:
+        client.log_batch(
+            run_id,
+            metrics=[Metric(f"gate_{name}", value, now, 0) for name, value in verdict.figures.items()],
+            tags=[RunTag("gate", verdict.state)],
+        )
+        client.log_text(run_id, verdict.note, "evaluation/note.md")
+        if answers:
+            client.log_table(run_id, _table(answers), "evaluation/answers.json")
+    except MlflowException as error:
+        raise Away(
+            f"MLflow at {tracking_uri} does not take the evaluation of run {run_id}: {error}"
+        ) from None
+
+
+def _table(answers: Sequence[Answer]) -> dict[str, list[str]]:
+    columns = ("question", "expected", "base", "adapter")
+    return {column: [getattr(answer, column) for answer in answers] for column in columns}

@@ -1,0 +1,165 @@
+"""vLLM as the judge asks it: log-probabilities of given tokens, greedy answers, the ids it makes of a chat.
+
+``prompt_logprobs`` and ``return_token_ids`` are vLLM's own fields on OpenAI's routes:
+https://docs.vllm.ai/en/latest/serving/openai_compatible_server/
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import numpy as np
+
+from common import logging
+from common.errors import UserError
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+A = TypeVar("A")
+B = TypeVar("B")
+
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Seconds between attempts of one request."""
+ASK_AGAIN = 1.0
+"""Seconds between two looks at whether vLLM is ready."""
+
+
+class Away(UserError):
+    """vLLM or the store is away: worth another run of the Job."""
+
+    exit_code = 1
+
+
+class VllmRefused(UserError):
+    """vLLM answered that it cannot do what was asked, and would say so again."""
+
+
+class Vllm:
+    """vLLM at ``url`` (with or without ``/v1``), asked ``parallel`` things at a time. Calls block."""
+
+    def __init__(self, url: str, key: str | None, parallel: int) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(600, connect=5),
+        )
+        self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="vllm")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        self._client.close()
+
+    def wait(self, seconds: float) -> list[str] | None:
+        """The names of the models it serves, once it answers; None when it has not within ``seconds``."""
+        log, said = logging.get("system"), time.monotonic()
+        deadline = said + seconds
+        log.info("waiting for vllm", url=self.url, seconds=seconds)
+        while (names := self._models()) is None:
+            now = time.monotonic()
+            if now >= deadline:
+                return None
+            if now - said >= 15:
+                said = now
+                log.info("still waiting for vllm", url=self.url, seconds_left=round(deadline - now))
+            time.sleep(min(ASK_AGAIN, deadline - now))
+        return names
+
+    def load(self, model: str) -> None:
+        """Let vLLM load ``model``, by one token of an answer.
+
+        Raises:
+            VllmRefused: it does not know it, or cannot serve it; the sentence holds vLLM's own.
+            Away: it does not answer, or cannot reach the store.
+        """
+        self._post("/v1/completions", {"model": model, "prompt": [0], "max_tokens": 1})
+
+    def logprobs(self, model: str, ids: Sequence[int]) -> Floats:
+        """Natural log-probability of each of ``ids`` (n,) given those before it; the first one's is 0."""
+        body = {"model": model, "prompt": list(ids), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+        found = self._post("/v1/completions", body)["choices"][0]["prompt_logprobs"]
+        scored = [0.0, *(at[str(token)]["logprob"] for token, at in zip(ids[1:], found[1:], strict=True))]
+        return np.array(scored)
+
+    def prompt_ids(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[int]:
+        """The token ids that its chat endpoint makes of ``messages``, the answer's opening included."""
+        answer = self._chat(model, messages, tools, max_tokens=1, return_token_ids=True)
+        return list(answer["prompt_token_ids"])
+
+    def answer(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        max_tokens: int,
+    ) -> str:
+        """Its greedy answer to ``messages``."""
+        answer = self._chat(model, messages, tools, max_tokens=max_tokens)
+        return str(answer["choices"][0]["message"]["content"] or "")
+
+    def map(self, function: Callable[[A], B], values: Iterable[A]) -> list[B]:
+        """``function`` of each value, some at the same time, in their order; the first error is raised."""
+        return list(self._threads.map(function, values))
+
+    def _chat(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        plain = [{key: value for key, value in message.items() if key != "weight"} for message in messages]
+        # The template is shown the tools, and the answer stays text.
+        given = {"tools": list(tools), "tool_choice": "none"} if tools else {}
+        body = {"model": model, "messages": plain, "temperature": 0, **given, **options}
+        return self._post("/v1/chat/completions", body)
+
+    def _models(self) -> list[str] | None:
+        try:
+            answer = self._client.get("/v1/models", timeout=10)
+        except httpx.HTTPError:
+            return None
+        if answer.is_success:
+            return [model["id"] for model in answer.json()["data"]]
+        if answer.status_code in (401, 403, 404):
+            raise VllmRefused(f"{self.url}/v1/models: {_message(answer)}: check VLLM_BASE_URL and its key")
+        return None
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        trouble = ""
+        for pause in (*PAUSES, None):
+            try:
+                answer = self._client.post(path, json=body)
+            except httpx.HTTPError as error:
+                trouble = str(error) or type(error).__name__
+            else:
+                if answer.is_success:
+                    return dict(answer.json())
+                if answer.status_code < 500 and answer.status_code not in (408, 429):
+                    raise VllmRefused(f"vLLM at {self.url} refuses {body['model']}: {_message(answer)}")
+                trouble = _message(answer)
+            if pause is not None:
+                time.sleep(pause)
+        raise Away(f"vLLM at {self.url} does not serve {body['model']} now: {trouble}")
+
+
+def _message(answer: httpx.Response) -> str:
+    """The sentence in OpenAI's error shape, else the status and the start of the body."""
+    try:
+        return str(answer.json()["error"]["message"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return f"{answer.status_code} {answer.text.strip()[:200]}".strip()
