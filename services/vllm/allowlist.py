@@ -11,16 +11,9 @@ another path. An encoded letter does not, as it is decoded before both the compa
 """
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
+from common.asgi import ASGIApp, Receive, Scope, Send
 from common.openai_errors import error_body
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ALLOWED = frozenset(
     {
@@ -37,7 +30,7 @@ ALLOWED = frozenset(
 class RouteAllowList:
     """Pure ASGI middleware: passes the allowed HTTP routes on; 404 to all else, WebSockets too."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
