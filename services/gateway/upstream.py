@@ -195,5 +195,5 @@ def _words(body: bytes) -> tuple[str, str | None]:
     error = data.get("error", data) if isinstance(data, dict) else None
     if isinstance(error, dict):
         message, param = error.get("message") or error.get("detail"), error.get("param")
-        return str(message or "")[:2000], param if isinstance(param, str) else None
+        return str(message or "")[:2000], param.removeprefix("body.") if isinstance(param, str) else None
     return str(error or "")[:2000], None

@@ -10,11 +10,19 @@ from common import tracing
 # The tracer provider is one per process and cannot be taken back, so this runs in a process of its own.
 PROGRAM = """
 import sys
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 from common import tracing
+from common.asgi import Observed
+
+async def app(scope, receive, send):
+    text = f"{tracing.current_trace_id()} {tracing.outgoing_headers()['traceparent']}"
+    await PlainTextResponse(text)(scope, receive, send)
+
 provider = tracing.configure("gateway", sys.argv[1])
+client = TestClient(Observed(app, "gateway", traced=True))
 parent = {"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}
-with tracing.server_span("POST /v1/chat/completions", parent):
-    print(tracing.current_trace_id(), tracing.outgoing_headers()["traceparent"])
+print(client.post("/v1/chat/completions", headers=parent).text, file=sys.stderr)
 provider.shutdown()
 """
 
@@ -49,7 +57,7 @@ def test_a_request_continues_its_callers_trace_and_its_span_reaches_the_collecto
         )
     finally:
         server.shutdown()
-    trace_id, traceparent = done.stdout.split()
+    trace_id, traceparent = done.stderr.splitlines()[-1].split()
     assert trace_id == "0123456789abcdef0123456789abcdef"
     assert traceparent.split("-")[1] == trace_id
     [(path, body)] = Collector.received

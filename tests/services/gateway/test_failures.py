@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from random import Random
 
 import aiohttp
 import openai
@@ -322,6 +323,35 @@ async def _is_ready(house: House) -> bool:
 
 async def _is_unready(house: House) -> bool:
     return not await _is_ready(house)
+
+
+@both_databases
+async def test_of_many_at_once_each_whole_answer_has_one_final_row_and_none_stays_open(house: House) -> None:
+    house.upstream.script = None
+    random = Random(7)
+    headers = {"authorization": f"Bearer {house.key}"}
+
+    async def ask(session: aiohttp.ClientSession, leaves: bool) -> str | None:
+        body = {**ASK, "stream": True, "metadata": {"conversation_id": f"c{random.random()}"}}
+        async with session.post(f"{house.url}/v1/chat/completions", json=body) as response:
+            if leaves:
+                response.close()
+                return None
+            content = await response.read()
+            return response.headers["x-onggi-completion"] if content.endswith(DONE) else None
+
+    async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as session:
+        ended = await asyncio.gather(*(ask(session, random.random() < 0.3) for _ in range(150)))
+    whole = [id_ for id_ in ended if id_]
+    assert len(whole) > 80
+    await eventually(lambda: _none_open(house))
+    done = {row.id for row in await house.rows(status="done")}
+    assert set(whole) <= done
+    assert {row.status for row in await house.rows()} <= {"done", "interrupted"}
+
+
+async def _none_open(house: House) -> bool:
+    return not await house.rows(status="open")
 
 
 async def test_after_a_broken_stream_the_next_one_is_whole(house: House) -> None:

@@ -43,13 +43,12 @@ async def test_the_row_says_what_vllm_counted_and_which_version_answered(
     demo: Demo, client: AsyncOpenAI
 ) -> None:
     response = await client.chat.completions.with_raw_response.create(
-        model=demo.bot, messages=HELLO, max_tokens=7, store=True, extra_body={"ignore_eos": True}
+        model=f"{demo.bot}@1", messages=HELLO, max_tokens=7, store=True, extra_body={"ignore_eos": True}
     )
     answer = response.parse()
     kept = await client.chat.completions.retrieve(response.headers["x-onggi-completion"])
     assert kept.id == answer.id
-    assert kept.model == response.headers["x-onggi-model"]
-    assert kept.model.startswith(f"{demo.bot}@")
+    assert kept.model == response.headers["x-onggi-model"] == f"{demo.bot}@1"
     assert kept.usage == answer.usage
     assert kept.usage.completion_tokens == 7
     assert kept.choices[0].message.content == answer.choices[0].message.content
