@@ -9,6 +9,7 @@ same weights. Exit codes: 0 done, 2 configuration or data, 3 needs a bigger GPU;
 
 import os
 import sys
+from typing import Any, cast
 
 from common import errors, logging
 from common.finetune_config import FinetuneConfig
@@ -20,6 +21,8 @@ def main() -> None:
     config = parse(FinetuneConfig, sys.argv[1:], prog="python -m jobs.finetune")
     logging.configure("finetune")
     _yield_waiting_cores()
+    if config.method == "lora":
+        _leave_out_quantization()
 
     from jobs.finetune.job import finetune
 
@@ -32,6 +35,14 @@ def _yield_waiting_cores() -> None:
     OpenMP reads this when torch loads it, so it has to be set before.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _leave_out_quantization() -> None:
+    """PEFT imports bitsandbytes, and with it torch's compiler, wherever it is installed: seconds for nothing.
+
+    ``None`` is how Python marks a module as not to be imported, so PEFT finds none.
+    """
+    sys.modules.setdefault("bitsandbytes", cast(Any, None))
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ def tiny_base(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Sixty short chat rows of many lengths."""
-    return rows.write(tmp_path / "rows.jsonl", 60)
+    """Thirty short chat rows of several lengths."""
+    return rows.write(tmp_path / "rows.jsonl", 30)
 
 
 @pytest.fixture(scope="session")

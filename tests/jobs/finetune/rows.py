@@ -13,7 +13,7 @@ def chat(number: int) -> dict[str, Any]:
     generator = random.Random(number)
     thing = generator.choice(THINGS)
     answer = " ".join(
-        f"Jar {number} wants {thing} on day {generator.randint(1, 90)}." for _ in range(1 + number % 4)
+        f"Jar {number} wants {thing} on day {generator.randint(1, 90)}." for _ in range(1 + number % 3)
     )
     return {
         "messages": [

@@ -19,7 +19,7 @@ Uninterrupted = tuple[Path, tuple[bytes, Any], float]
 def flags(base: Path, data: Path, output: Path, *more: str) -> list[str]:
     return [
         *("--base", str(base), "--data", str(data), "--output", str(output)),
-        *("--epochs", "5", "--batch-size", "8", "--gradient-accumulation", "2", "--dropout", "0.1"),
+        *("--epochs", "8", "--batch-size", "4", "--gradient-accumulation", "2", "--dropout", "0.1"),
         *("--checkpoint-every", "3", *more),
     ]
 
@@ -36,7 +36,7 @@ def outcome(output: Path) -> tuple[bytes, list[dict[str, Any]]]:
 def uninterrupted(jobs: Jobs, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Uninterrupted:
     """The data, what a run on it ends with, and how many seconds that takes."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    data = rows.write(folder / "rows.jsonl", 60)
+    data = rows.write(folder / "rows.jsonl", 30)
     began = time.monotonic()
     ended = jobs.run(folder, *flags(tiny_base, data, folder / "out"))
     assert ended.code == 0, ended.stderr
