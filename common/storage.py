@@ -95,14 +95,14 @@ class Store:
     @contextmanager
     def open(self, key: str, mode: Literal["rb", "wb"]) -> Iterator[IO[bytes]]:
         """A file object for ``key``; what is written appears on leaving the block, unless it raised."""
-        path, uri = self._path(key), self.uri(key)
+        path, uri, writing = self._path(key), self.uri(key), mode == "wb"
         with ExitStack() as stack:
-            with _translated(uri):
-                local_write = self._local and mode == "wb"
-                opened = _write_local(Path(path)) if local_write else _open_remote(self._fs, path, mode)
+            with _translated(uri, writing):
+                local = self._local and writing
+                opened = _write_local(Path(path)) if local else _open_remote(self._fs, path, mode)
                 file = stack.enter_context(opened)
-            yield cast(IO[bytes], _Translating(file, uri))
-            with _translated(uri):
+            yield cast(IO[bytes], _Translating(file, uri, writing))
+            with _translated(uri, writing):
                 stack.close()
 
     def exists(self, key: str) -> bool:
@@ -252,24 +252,28 @@ def _is_local(filesystem: Any) -> bool:
 
 
 @contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Turn the many exceptions of fsspec's implementations into the two that callers tell apart."""
+def _translated(uri: str, writing: bool = False) -> Iterator[None]:
+    """Turn the many exceptions of fsspec's implementations into the two that callers tell apart.
+
+    What is not found on writing is the bucket.
+    """
     try:
         yield
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise FileNotFoundError(f"nothing lies at {uri}") from error
     except StorageUnavailable:
         raise
     except Exception as error:
+        if isinstance(error, FileNotFoundError | IsADirectoryError) and not writing:
+            raise FileNotFoundError(f"nothing lies at {uri}") from error
         raise StorageUnavailable(f"the store does not answer for {uri}: {error}") from error
 
 
 class _Translating:
     """A file whose reads and writes raise the store's two exceptions."""
 
-    def __init__(self, file: Any, uri: str) -> None:
+    def __init__(self, file: Any, uri: str, writing: bool) -> None:
         self._file = file
         self._uri = uri
+        self._writing = writing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -284,5 +288,5 @@ class _Translating:
             return data
 
     def write(self, data: bytes) -> int:
-        with _translated(self._uri):
+        with _translated(self._uri, self._writing):
             return int(self._file.write(data))
