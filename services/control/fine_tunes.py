@@ -191,10 +191,15 @@ def _config(
     return values
 
 
+# What a recipe names so that it runs by hand as it stands; through the API the request says it.
+OF_THE_JOB = {"bot", "base", "data", "validation", "output"}
+
+
 def _recipe(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     try:
-        return load_yaml(FinetuneConfig, RECIPES / f"{name}.yaml")
+        recipe = load_yaml(FinetuneConfig, RECIPES / f"{name}.yaml")
     except UserError as error:
         raise invalid(str(error), "onggi.recipe") from None
+    return {key: value for key, value in recipe.items() if key not in OF_THE_JOB}
