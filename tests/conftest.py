@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common import models
-from tests import postgres
+from tests import mlflow_server, postgres
 from tests.demo import BASE, ROOT, Demo, run_make
 from tests.ports import free_port
 
@@ -42,6 +42,13 @@ def base_model() -> Path:
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server of this session's own."""
     with postgres.running() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mlflow_url() -> Iterator[str]:
+    """An MLflow server of this session's own."""
+    with mlflow_server.running() as url:
         yield url
 
 

@@ -6,7 +6,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.ports import free_port
 
 
 @contextlib.contextmanager
@@ -60,9 +61,3 @@ def wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float =
             return
         time.sleep(0.1)
     raise RuntimeError(f"MLflow did not start:\n{log.read_text()}")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
