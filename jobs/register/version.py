@@ -109,10 +109,18 @@ def _staged(folder: Path, bot: str, base: BaseModel, rank: int, provenance: Prov
     with tempfile.TemporaryDirectory() as temporary:
         stage = Path(temporary)
         (stage / WEIGHTS).symlink_to((folder / WEIGHTS).resolve())
-        config = checks.read_config(folder) | {"base_model_name_or_path": base.name}
+        config = _plain(checks.read_config(folder)) | {"base_model_name_or_path": base.name}
         (stage / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         (stage / "README.md").write_text(_card(bot, base, rank, provenance))
         yield stage
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """PEFT writes its sets of module names in any order; sorted, the same adapter has the same digest."""
+    return {
+        key: sorted(value) if isinstance(value, list) and all(isinstance(x, str) for x in value) else value
+        for key, value in config.items()
+    }
 
 
 def _card(bot: str, base: BaseModel, rank: int, provenance: Provenance) -> str:

@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +7,6 @@ import pytest
 
 from jobs import gpu
 from jobs.gpu import Card, Machine, describe, judge
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # What nvidia-smi prints with these cards; there is none where the tests run.
 FAKE_GPU_ROWS = """\
@@ -160,11 +156,12 @@ def test_a_cpu_build_beside_a_card_and_missing_packages_are_named() -> None:
     assert "torch is not installed" in verdicts(replace(card, torch=None))[0][2]
 
 
-def test_the_command_prints_json_that_a_program_reads(fake_nvidia_smi: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "jobs.gpu", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    report = json.loads(ran.stdout)
+def test_the_command_prints_json_that_a_program_reads(
+    fake_nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["jobs.gpu", "--json"])
+    gpu.main()
+    report = json.loads(capsys.readouterr().out)
     assert [card["memory"] for card in report["cards"]] == [32607, 16311]
     assert [verdict["works"] for verdict in report["verdicts"]] == [True, True, True]
     assert report["driver_cuda"] == "13.0"
