@@ -24,6 +24,7 @@ from services.control.routes import (
     system,
     versions,
 )
+from services.control.runner import Runner
 from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.upgrade import upgrade
@@ -31,9 +32,12 @@ from services.database.upgrade import upgrade
 _ROUTES = (files, fine_tuning, bots, versions, feedback, people, keys, conversations, system)
 
 
-def create_app(settings: ControlSettings) -> FastAPI:
-    """Control's ASGI application; its lifespan migrates the database and makes the first owner."""
-    control = make_control(settings)
+def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastAPI:
+    """Control's ASGI application; its lifespan migrates the database and makes the first owner.
+
+    ``runner`` runs the fine-tunes; by default the one that the settings name.
+    """
+    control = make_control(settings, runner)
     app = FastAPI(
         title="Onggi control", version=project_version(), lifespan=partial(_lifespan, control=control)
     )

@@ -8,7 +8,7 @@ from common.registry import Registry
 from common.storage import StorageUnavailable, Store, open_store
 from services.control.local_runner import LocalRunner
 from services.control.runner import Runner
-from services.control.settings import ControlSettings
+from services.control.settings import ROOT, ControlSettings
 from services.database.engine import Database
 
 
@@ -33,13 +33,14 @@ class Control:
             raise unavailable(str(error)) from None
 
 
-def make_control(settings: ControlSettings) -> Control:
-    """Everything that ``settings`` names; nothing connects yet."""
-    runner = make_local_runner(settings) if settings.runner == "local" else None
+def make_control(settings: ControlSettings, runner: Runner | None = None) -> Control:
+    """Everything that ``settings`` names, or another ``runner`` than they do; nothing connects yet."""
+    if runner is None and settings.runner == "local":
+        runner = make_local_runner(settings)
     return Control(settings, Database(settings.database_url), runner, _registry(settings))
 
 
-def make_local_runner(settings: ControlSettings) -> LocalRunner:
+def make_local_runner(settings: ControlSettings, root: Path = ROOT) -> LocalRunner:
     """The runner of this machine; its jobs see where everything is, and no secret but their own."""
     environment = {
         "STORE_URL": _absolute(settings.store_url),
@@ -49,7 +50,7 @@ def make_local_runner(settings: ControlSettings) -> LocalRunner:
         "CONTROL_URL": settings.own_url,
         "CONTROL_TOKEN": settings.control_token.get_secret_value(),
     }
-    return LocalRunner(settings.jobs_dir.resolve(), environment)
+    return LocalRunner(settings.jobs_dir.resolve(), environment, root)
 
 
 def _registry(settings: ControlSettings) -> Registry | None:

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from common.finetune_config import FinetuneConfig
 from services.control.runner import FINISHED, Job, JobEvent
 from services.control.shapes.fine_tuning import (
     CheckpointPublic,
@@ -50,8 +51,8 @@ def show(job: Job, events: list[JobEvent], result_files: list[str]) -> JobPublic
 def estimate_finish(job: Job, events: list[JobEvent]) -> int | None:
     """When the training ends if it goes on as it did: the time since its start, by the share that is done."""
     steps = [event for event in events if event.type == "metrics"]
-    epochs = float(job.spec.config.get("epochs", 0) or 0)
-    if len(steps) < 2 or not epochs or job.status.step != "finetune":
+    epochs = float(job.spec.config.get("epochs", FinetuneConfig.model_fields["epochs"].default))
+    if len(steps) < 2 or job.status.step != "finetune":
         return None
     first, last = steps[0], steps[-1]
     done = _epoch(last) - _epoch(first)

@@ -27,6 +27,8 @@ from services.database.queries import bots, files
 from services.database.tables import File, new_id
 
 RECIPES = ROOT / "jobs" / "recipes"
+# What a recipe names so that it runs by hand as it stands; through the API the request says it.
+_OF_THE_JOB = frozenset({"bot", "base", "data", "validation", "output", "restart"})
 
 
 async def create(control: Control, caller: Caller, request: JobCreate) -> Job:
@@ -191,10 +193,6 @@ def _config(
     return values
 
 
-# What a recipe names so that it runs by hand as it stands; through the API the request says it.
-OF_THE_JOB = {"bot", "base", "data", "validation", "output"}
-
-
 def _recipe(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
@@ -202,4 +200,4 @@ def _recipe(name: str | None) -> dict[str, Any]:
         recipe = load_yaml(FinetuneConfig, RECIPES / f"{name}.yaml")
     except UserError as error:
         raise invalid(str(error), "onggi.recipe") from None
-    return {key: value for key, value in recipe.items() if key not in OF_THE_JOB}
+    return {key: value for key, value in recipe.items() if key not in _OF_THE_JOB}

@@ -36,6 +36,8 @@ class JobFolder:
     def create(self, spec: JobSpec) -> None:
         """Write down a new job as queued, beside its rows. The status comes last: it makes the job."""
         places = {"data": str(self.path / TRAIN), "output": str(self.output)}
+        if spec.validation_file:
+            places["validation"] = str(self.path / HELD_OUT)
         self.config.write_text(yaml.safe_dump(spec.config | places, sort_keys=False, allow_unicode=True))
         _replace(self.path / "spec.json", spec.model_dump_json(indent=2))
         self.record("The job is queued.")

@@ -14,8 +14,7 @@ from pathlib import Path
 from common.errors import EXIT_CONFIGURATION, EXIT_TOO_BIG
 from services.control import processes
 from services.control.job_folder import HELD_OUT, JobFolder
-from services.control.runner import JobError
-from services.control.settings import ROOT
+from services.control.runner import JobError, JobSpec
 
 FINETUNE = "finetune"
 EVALUATE = "evaluate"
@@ -55,16 +54,20 @@ def finetune_command(folder: JobFolder) -> list[str]:
     return [sys.executable, "-m", "jobs.finetune", "--config", str(folder.config)]
 
 
-def evaluate_command(folder: JobFolder, version: str, regression_set: str) -> list[str]:
-    """What runs the second step."""
+def evaluate_command(folder: JobFolder, spec: JobSpec, version: str) -> list[str]:
+    """What runs the second step; rows are cut as in training."""
     options = {
         "--version": version,
         "--data": str(folder.path / HELD_OUT),
-        "--regression": regression_set,
+        "--regression": spec.regression_set,
         "--vllm-url": os.environ["VLLM_BASE_URL"],
         "--output": str(folder.evaluation),
     }
-    return [sys.executable, "-m", "jobs.evaluate", *(word for pair in options.items() for word in pair)]
+    if "max_length" in spec.config:
+        options["--max-length"] = str(spec.config["max_length"])
+    words = [word for pair in options.items() for word in pair]
+    truncate = ["--truncate"] if spec.config.get("truncate") else []
+    return [sys.executable, "-m", "jobs.evaluate", *words, *truncate]
 
 
 def _run_steps(folder: JobFolder) -> None:
@@ -79,7 +82,7 @@ def _run_steps(folder: JobFolder) -> None:
     if job.spec.held_out_rows == 0:
         folder.record("No row is held out, so there is nothing to judge on: a person decides.", "warn")
     elif EVALUATE not in job.status.done:
-        _run(folder, EVALUATE, evaluate_command(folder, version, job.spec.regression_set))
+        _run(folder, EVALUATE, evaluate_command(folder, job.spec, version))
 
 
 def _keep_result(folder: JobFolder) -> None:
@@ -106,7 +109,7 @@ def _run(folder: JobFolder, step: str, command: list[str]) -> None:
 
 def _run_once(folder: JobFolder, step: str, command: list[str]) -> int:
     with folder.log(step).open("ab") as log:
-        return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+        return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
 
 
 def _explain(folder: JobFolder, step: str, code: int) -> JobError:

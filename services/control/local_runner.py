@@ -24,17 +24,19 @@ LAUNCH_SECONDS = 60.0
 """A supervisor that has not reported after so long never will."""
 
 # What a job must not inherit: control's own secrets, and settings that would win over its configuration.
-_SECRETS = frozenset(
-    {"ADMIN_PASSWORD", "ADMIN_USERNAME", "API_KEY", "DATABASE_URL", "JWT_SECRET_KEY", "UPSTREAM_API_KEY"}
-)
+_SECRETS = frozenset({"ADMIN_PASSWORD", "ADMIN_USERNAME", "API_KEY", "DATABASE_URL", "JWT_SECRET_KEY"})
 _PREFIXES = ("FINETUNE_", "EVALUATE_")
 
 
 class LocalRunner:
-    """A ``Runner`` whose jobs are below ``folder``; ``environment`` is added to what they inherit."""
+    """A ``Runner`` whose jobs are below ``folder``; ``environment`` is added to what they inherit.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    ``root`` is the folder that the packages ``services`` and ``jobs`` are imported from.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], root: Path = ROOT) -> None:
         self.folder = folder
+        self._root = root
         self._environment = dict(environment)
         self._lock = threading.Lock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -130,7 +132,7 @@ class LocalRunner:
         with folder.log("supervisor").open("ab") as log:
             self._children[job_id] = subprocess.Popen(
                 [sys.executable, "-m", "services.control.local_job", str(folder.path), str(attempt)],
-                cwd=ROOT,
+                cwd=self._root,
                 env=self._job_environment(folder.path),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -20,9 +20,11 @@ async def repair(control: Control) -> None:
     if control.registry is None:
         return
     try:
+        # Read before the registry is: what is reported meanwhile is in neither, and not taken for removed.
+        known = await _known(control)
         registered = await asyncio.to_thread(control.registry.list)
         await _add_missing(control, registered)
-        await _retire_removed(control, registered)
+        await _retire_removed(control, control.registry, known, registered)
         await _mirror(control, control.registry)
     except RegistryUnavailable as error:
         logging.get("system").warning("registry away: versions are repaired later", reason=str(error))
@@ -35,22 +37,25 @@ async def _add_missing(control: Control, registered: list[RegisteredVersion]) ->
                 logging.get("system").info("version found in the registry", model=str(version.name))
 
 
-async def _retire_removed(control: Control, registered: list[RegisteredVersion]) -> None:
-    """Retire versions that MLflow has no more, but never one that is served.
+async def _known(control: Control) -> set[VersionName]:
+    async with control.database.read() as session:
+        rows = await versions.all_versions(session)
+    return {VersionName(row.bot, row.number) for row in rows if row.state != "retired"}
+
+
+async def _retire_removed(
+    control: Control, registry: Registry, known: set[VersionName], registered: list[RegisteredVersion]
+) -> None:
+    """Retire versions that MLflow has no more, asked for each once again, but never one that is served.
 
     A registry with nothing in it is more likely a new or restored MLflow than everything removed at once.
     """
-    if not registered:
-        return
-    exist = {version.name for version in registered}
-    async with control.database.session() as session:
-        for version in await versions.all_versions(session):
-            name = VersionName(version.bot, version.number)
-            if name not in exist and version.state != "retired":
+    gone = known - {version.name for version in registered} if registered else set()
+    for name in sorted(gone):
+        if await asyncio.to_thread(registry.get, name) is None:
+            async with control.database.session() as session:
                 retired = await versions.retire(session, name.bot, name.number)
-                logging.get("system").warning(
-                    "version gone from the registry", model=str(name), retired=retired
-                )
+            logging.get("system").warning("version gone from the registry", model=str(name), retired=retired)
 
 
 async def _mirror(control: Control, registry: Registry) -> None:
