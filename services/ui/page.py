@@ -1,0 +1,149 @@
+"""The chat page: its parts, and which handler each event calls."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from services.ui.chat import Chat
+
+LOOK = Path(__file__).parent / "look"
+CSS = LOOK / "chat.css"
+# In the browser's storage is only which conversation was open last; the credential is in a cookie.
+BOOKMARK, BOOKMARK_SECRET = "onggi-conversation", "not-a-secret"
+
+# One person's answer must not wait for another's: Gradio would run one event of a kind at a time.
+EVERYBODY = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
+
+BRAND = '<div class="brand"><img src="/look/jar.svg" alt="" width="34" height="34" /><span>Onggi</span></div>'
+EMPTY = """<div class="empty"><img src="/look/jar.svg" alt="" width="64" height="64" />
+<h2>Ask away</h2>
+<p>When an answer is wrong, put it right with the pencil. The next version learns from it.</p></div>"""
+LINK = "(token) => token ? `${location.origin}/?invite=${token}` : token"
+
+
+def theme() -> gr.themes.Base:
+    """Clay on paper, in the system's own fonts: nothing is fetched from elsewhere."""
+    clay = gr.themes.Color(
+        "#fbf3ee", "#f6e3d8", "#eccab5", "#dfa98a", "#cf8660", "#b9683f", "#9a4f2c", "#7c3d20", "#5c2c16",
+        "#3d1c0e", "#241008",
+    )  # fmt: skip
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
+    made = gr.themes.Base(primary_hue=clay, neutral_hue="stone", radius_size="lg", font=fonts, font_mono=mono)
+    return made.set(
+        body_background_fill="#f6f1ea",
+        body_background_fill_dark="#191513",
+        block_background_fill="#fffdfa",
+        block_background_fill_dark="#221d1a",
+        block_border_width="0px",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_text_color="white",
+    )
+
+
+def build(chat: Chat) -> gr.Blocks:
+    """The page with its events."""
+    with gr.Blocks(title="Onggi", analytics_enabled=False, fill_height=True, fill_width=True) as page:
+        Page(chat).connect(page)
+    return page
+
+
+class Page:
+    """The parts of one page."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+        self.conversation = gr.State(None)  # a Conversation, from the page's load on
+        self.about = gr.State(None)
+        self.bookmark = gr.BrowserState("", storage_key=BOOKMARK, secret=BOOKMARK_SECRET)
+        with gr.Sidebar(width=280):
+            self._sidebar()
+        with gr.Column(elem_id="room"):
+            self._room()
+
+    def _sidebar(self) -> None:
+        gr.HTML(BRAND)
+        self.new = gr.Button("New conversation", variant="secondary", elem_id="new")
+        self.past = gr.Radio([], show_label=False, container=False, visible=False, elem_id="past")
+        with gr.Column(elem_id="person"):
+            with gr.Column(visible=False) as self.inviting:
+                self.invite = gr.Button("Invite somebody", size="sm", elem_id="invite")
+                self.link = gr.Textbox(
+                    label="Works once, for 7 days",
+                    visible=False,
+                    interactive=False,
+                    buttons=["copy"],
+                    elem_id="link",
+                )
+            self.who = gr.HTML()
+            self.leave = gr.Button("Sign out", size="sm", elem_id="leave")
+
+    def _room(self) -> None:
+        self.models = gr.Dropdown([], show_label=False, container=False, elem_id="models", filterable=False)
+        self.chatbot = gr.Chatbot(
+            show_label=False, container=False, scale=1, elem_id="chat", placeholder=EMPTY, editable="all",
+            layout="bubble", buttons=["copy"], allow_tags=False, height="100%",
+            group_consecutive_messages=False,
+        )  # fmt: skip
+        with gr.Row(visible=False, elem_id="opinion") as self.opinion:
+            self.comment = gr.Textbox(
+                placeholder="Say why, if you like",
+                show_label=False,
+                container=False,
+                max_length=4000,
+                scale=1,
+            )
+            self.tell = gr.Button("Send", size="sm", scale=0, min_width=80)
+        self.notice = gr.HTML(visible=False, elem_id="notice")
+        with gr.Row(elem_id="asking", equal_height=True):
+            self.question = gr.Textbox(
+                placeholder="One moment", show_label=False, container=False, max_lines=8, scale=1,
+                interactive=False, autofocus=True, elem_id="question",
+            )  # fmt: skip
+            self.ask = gr.Button("Send", variant="primary", scale=0, min_width=96, elem_id="ask")
+            self.stop = gr.Button(
+                "Stop", variant="stop", scale=0, min_width=96, visible=False, elem_id="stop"
+            )
+
+    def connect(self, page: gr.Blocks) -> None:
+        """Connect the events."""
+        chat, state = self.chat, self.conversation
+        page.load(
+            chat.enter, self.bookmark,
+            [state, self.chatbot, self.models, self.past, self.who, self.inviting, self.notice,
+             self.question], **EVERYBODY,
+        )  # fmt: skip
+        asking = self._connect_asking()
+        self.stop.click(
+            chat.stop, state, [state, self.chatbot, self.ask, self.stop], cancels=asking, **EVERYBODY
+        )
+        self.chatbot.like(chat.rate, state, [state, self.opinion, self.about, self.notice], **EVERYBODY)
+        gr.on(
+            [self.comment.submit, self.tell.click], chat.comment, [self.comment, self.about],
+            [self.opinion, self.comment, self.notice], **EVERYBODY,
+        )  # fmt: skip
+        opened = [state, self.chatbot, self.bookmark, self.notice, self.opinion]
+        self.past.input(chat.open, self.past, opened, cancels=asking, **EVERYBODY)
+        self.new.click(chat.begin, None, [*opened, self.past], cancels=asking, **EVERYBODY)
+        self.invite.click(chat.invite, None, [self.link, self.notice], **EVERYBODY).then(
+            None, self.link, self.link, js=LINK
+        )
+        self.leave.click(
+            None, js="() => fetch('/sign-out', {method: 'POST'}).then(() => location.assign('/'))"
+        )
+
+    def _connect_asking(self) -> list[gr.events.Dependency]:
+        chat, state = self.chat, self.conversation
+        outputs = [
+            self.question, state, self.chatbot, self.bookmark, self.ask, self.stop, self.notice, self.opinion,
+        ]  # fmt: skip
+        events = [
+            gr.on([self.question.submit, self.ask.click], chat.ask, [self.question, state, self.models],
+                  outputs, **EVERYBODY),
+            self.chatbot.retry(chat.retry, [state, self.models], outputs, **EVERYBODY),
+            self.chatbot.edit(chat.edit, [state, self.models], outputs, **EVERYBODY),
+        ]  # fmt: skip
+        for event in events:
+            event.then(chat.list_past, state, self.past, **EVERYBODY)
+        return events
