@@ -21,7 +21,7 @@ from jobs.finetune.metrics import StepMetrics
 from jobs.finetune.result import Result
 
 SEND_EVERY_S = 5.0
-RETRY_EVERY_S = 30.0
+BACK_OFF = 6  # so many times less often while MLflow is away, for each call may take its time-out
 _BATCH = 200  # steps; MLflow takes 1,000 metrics at once, and a step has up to five
 
 _log = logging.getLogger(__name__)
@@ -100,8 +100,9 @@ def open_tracker(config: FinetuneConfig, sources: Sources, run_file: Path) -> Tr
 class MlflowTracker:
     """One run in MLflow."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
+    def __init__(self, client: Any, run_id: str, seconds_between: float = SEND_EVERY_S) -> None:
         self.run_id: str | None = run_id
+        self._seconds_between = seconds_between
         self._client = client
         self._sent = 0
         self._next = 0.0
@@ -111,7 +112,8 @@ class MlflowTracker:
         if time.monotonic() < self._next:
             return
         answered = self._guarded(self._send_all, steps)
-        self._next = time.monotonic() + (SEND_EVERY_S if answered else RETRY_EVERY_S)
+        wait = self._seconds_between if answered else self._seconds_between * BACK_OFF
+        self._next = time.monotonic() + wait
 
     def finish(self, steps: Sequence[StepMetrics], result: Result, files: Sequence[Path]) -> None:
         """Send all that is left; when MLflow is still away, say so and leave it."""
@@ -158,6 +160,7 @@ def _create_run(client: Any, config: FinetuneConfig, sources: Sources) -> str:
     values = config.training_values() | {"base": sources.base.name, "rows": len(sources.dataset.rows)}
     client.log_batch(run_id, params=[Param(key, str(value)) for key, value in values.items()])
     client.log_inputs(run_id, _datasets(config, sources))
+    client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
     return run_id
 
 

@@ -25,10 +25,10 @@ def test_the_loss_falls_and_the_adapter_changes_the_base(
     import torch
     from peft import PeftModel
 
-    data = rows.write(tmp_path / "rows.jsonl", 8)
+    data = rows.write(tmp_path / "rows.jsonl", 4)
     output = tmp_path / "out"
     flags = ["--base", str(base_model), "--data", str(data), "--output", str(output)]
-    flags += ["--method", method, "--max-steps", "5", "--epochs", "5", "--learning-rate", "0.002"]
+    flags += ["--method", method, "--max-steps", "4", "--epochs", "4", "--learning-rate", "0.002"]
     ended = jobs.run(tmp_path, *flags)
     assert ended.code == 0, ended.stderr
     losses = [json.loads(line)["loss"] for line in (output / "metrics.jsonl").read_text().splitlines()]
