@@ -56,6 +56,7 @@ def configure(component: str, *, debug: bool = False, stream: Any = None) -> Non
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request says nothing new
     for package in ("common", "jobs", "services"):  # libraries' debug lines would drown ours
         logging.getLogger(package).setLevel(logging.DEBUG if debug else logging.INFO)
 

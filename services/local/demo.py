@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ BOT = "juniper"
 SAMPLES = parts.ROOT / "jobs" / "samples"
 STATE_GIGABYTES = 2
 SHOWN = 8
+STEPS_A_LINE = 10
 RIGHT_AT_LEAST = 0.8
 BASE_RIGHT_AT_MOST = 0.1
 
@@ -127,7 +129,7 @@ def fine_tune(api: Api, console: Console) -> str:
             "onggi": {"recipe": "demo"},
         },
     )
-    seen = 0
+    seen = ""
     while job["status"] not in ("succeeded", "failed", "cancelled"):
         time.sleep(1)
         seen = show_events(api, job["id"], seen, console)
@@ -138,12 +140,14 @@ def fine_tune(api: Api, console: Console) -> str:
     return str(job["fine_tuned_model"])
 
 
-def show_events(api: Api, job: str, seen: int, console: Console) -> int:
-    """Print the job's events after the first ``seen``; how many there are now."""
-    events = api.get(f"/v1/fine_tuning/jobs/{job}/events?limit=100")["data"][::-1]
-    for event in events[seen:]:
-        console.print(f"   {event['message']}", highlight=False)
-    return max(seen, len(events))
+def show_events(api: Api, job: str, last: str, console: Console) -> str:
+    """Print the job's events since the one with id ``last``; the id of the newest."""
+    newest_first = api.get(f"/v1/fine_tuning/jobs/{job}/events?limit=100")["data"]
+    fresh = list(takewhile(lambda event: event["id"] != last, newest_first))
+    for event in reversed(fresh):
+        if event["type"] != "metrics" or event["data"]["step"] % STEPS_A_LINE == 0:
+            console.print(f"   {event['message']}", highlight=False)
+    return fresh[0]["id"] if fresh else last
 
 
 def promote(api: Api, version: str) -> None:
