@@ -12,7 +12,6 @@ from common.logging import project_version
 from common.openai_errors import install_handlers
 from services.control import admin, background
 from services.control.context import Control, make_control
-from services.control.limits import BodyLimit
 from services.control.routes import (
     bots,
     conversations,
@@ -29,6 +28,7 @@ from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.upgrade import upgrade
 
+JSON_BYTES = 4 << 20
 _ROUTES = (files, fine_tuning, bots, versions, feedback, people, keys, conversations, system)
 
 
@@ -39,14 +39,21 @@ def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastA
     """
     control = make_control(settings, runner)
     app = FastAPI(
-        title="Onggi control", version=project_version(), lifespan=partial(_lifespan, control=control)
+        title="Onggi control",
+        version=project_version(),
+        lifespan=partial(_lifespan, control=control),
+        max_body_size=JSON_BYTES,  # uploads have their own
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # common.asgi does it for every component
     )
     app.state.control = control
     for routes in _ROUTES:
         app.include_router(routes.router)
     admin.mount(app, control)
     install_handlers(app)
-    app.add_middleware(BodyLimit)
     app.add_middleware(Observed, component="control", traced=bool(settings.otel_exporter_otlp_endpoint))
     return app
 

@@ -7,7 +7,7 @@ from common.names import VersionName
 from common.registry import RegisteredVersion, Registry, RegistryUnavailable
 from services.control import reports
 from services.control.context import Control
-from services.database.queries import bots, versions
+from services.database.queries import bots, served, versions
 
 SECONDS = 30.0
 
@@ -53,9 +53,16 @@ async def _retire_removed(
     gone = known - {version.name for version in registered} if registered else set()
     for name in sorted(gone):
         if await asyncio.to_thread(registry.get, name) is None:
-            async with control.database.session() as session:
-                retired = await versions.retire(session, name.bot, name.number)
+            retired = await _retire(control, name)
             logging.get("system").warning("version gone from the registry", model=str(name), retired=retired)
+
+
+async def _retire(control: Control, name: VersionName) -> bool:
+    async with control.database.session() as session:
+        try:
+            return await served.retire(session, name.bot, name.number)
+        except LookupError:
+            return True  # by somebody else, meanwhile
 
 
 async def _mirror(control: Control, registry: Registry) -> None:

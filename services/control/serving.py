@@ -21,7 +21,7 @@ async def find(session: AsyncSession, name: str) -> Bot:
     """
     bot = await bots.get(session, name)
     if bot is None:
-        raise not_found(f"No bot {name!r}: a fine-tuning job with this suffix makes it.", "bot")
+        raise _unknown(name)
     return bot
 
 
@@ -31,8 +31,7 @@ async def promote(session: AsyncSession, owner: Caller, name: str, request: Prom
     Raises:
         OpenAIError: 400, it may not be served; 404; 409, another decision came first.
     """
-    bot = await find(session, name)
-    _expect(bot, request.generation)
+    bot = await _decide_on(session, name, request.generation)
     version = await _servable(session, bot, request.version, request.force, request.reason)
     if bot.champion == version.number:
         raise OpenAIError(409, f"{name}@{version.number} is the champion already.", code="already_champion")
@@ -46,13 +45,12 @@ async def roll_back(session: AsyncSession, owner: Caller, name: str, request: Ro
     Raises:
         OpenAIError: 400, there is nothing to go back to; 404; 409, another decision came first.
     """
-    bot = await find(session, name)
-    _expect(bot, request.generation)
+    bot = await _decide_on(session, name, request.generation)
     if bot.champion is None:
         raise invalid(f"{name} serves its base: there is nothing to roll back to. Promote a version instead.")
     version = None
     if bot.previous is not None:
-        version = await versions.lock(session, name, bot.previous)
+        version = await versions.get(session, name, bot.previous)
         if version is None or version.state == "retired":
             raise invalid(f"{name}@{bot.previous} is retired: promote another version instead.")
     base, revision = (version.base, version.revision) if version else (bot.base, bot.revision)
@@ -66,8 +64,7 @@ async def set_candidate(session: AsyncSession, owner: Caller, name: str, request
     Raises:
         OpenAIError: 400, it may not be served; 404; 409, another decision came first.
     """
-    bot = await find(session, name)
-    _expect(bot, request.generation)
+    bot = await _decide_on(session, name, request.generation)
     served = Served(bot.base, bot.revision, champion=bot.champion, previous=bot.previous)
     if request.version is None:
         return await _swap(session, bot, served, "candidate", owner, request.reason, None)
@@ -78,9 +75,14 @@ async def set_candidate(session: AsyncSession, owner: Caller, name: str, request
     return await _swap(session, bot, trial, "candidate", owner, request.reason, version)
 
 
-def _expect(bot: Bot, generation: int) -> None:
+async def _decide_on(session: AsyncSession, name: str, generation: int) -> Bot:
+    """The bot, locked, if it is as the caller saw it."""
+    bot = await bots.lock(session, name)
+    if bot is None:
+        raise _unknown(name)
     if bot.generation != generation:
         raise _conflict(bot)
+    return bot
 
 
 async def _swap(
@@ -103,6 +105,10 @@ async def _swap(
     return now
 
 
+def _unknown(name: str) -> OpenAIError:
+    return not_found(f"No bot {name!r}: a fine-tuning job with this suffix makes it.", "bot")
+
+
 def _conflict(bot: Bot) -> OpenAIError:
     return OpenAIError(
         409,
@@ -116,9 +122,9 @@ def _conflict(bot: Bot) -> OpenAIError:
 async def _servable(
     session: AsyncSession, bot: Bot, asked: int | str, force: bool, reason: str | None
 ) -> Version:
-    """The version, kept from being retired until this transaction ends."""
+    """The version; that the bot's row is locked keeps it from being retired meanwhile."""
     number = _number(bot.name, asked)
-    version = await versions.lock(session, bot.name, number)
+    version = await versions.get(session, bot.name, number)
     if version is None:
         raise not_found(f"No version {bot.name}@{number}: see GET /onggi/v1/versions.", "version")
     if version.state == "retired":

@@ -25,7 +25,6 @@ class ControlSettings(Settings):
     admin_password: SecretStr = SecretStr(DEFAULT_SECRET)
     jwt_secret_key: SecretStr = SecretStr(DEFAULT_SECRET)
     control_token: SecretStr = SecretStr(DEFAULT_SECRET)
-    default_model: str | None = None
     model_cache_dir: Path = Field(default_factory=default_cache_dir)
     store_url: str = "./.onggi/store"
     mlflow_tracking_uri: str = ""

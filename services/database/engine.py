@@ -76,6 +76,7 @@ def parse_url(url: str) -> URL:
 
 def create_engine(url: URL, **options: Any) -> AsyncEngine:
     """An engine with our settings for either database; ``options`` go to SQLAlchemy."""
+    options = {"hide_parameters": True} | options  # errors reach the log, and rows hold people's words
     if url.get_backend_name() == "sqlite":
         engine = create_async_engine(url, connect_args={"timeout": CONNECT_SECONDS}, **options)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)

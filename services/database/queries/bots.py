@@ -39,6 +39,15 @@ async def get(session: AsyncSession, name: str) -> Bot | None:
     return await session.get(Bot, name, populate_existing=True)
 
 
+async def lock(session: AsyncSession, name: str) -> Bot | None:
+    """One bot's row, kept from being changed until this transaction ends (SQLite: it is the only writer).
+
+    Whoever decides on a bot or retires one of its versions locks this row first, so that of two such
+    transactions the later sees what the earlier did.
+    """
+    return await session.get(Bot, name, populate_existing=True, with_for_update=True)
+
+
 async def all_bots(session: AsyncSession) -> Sequence[Bot]:
     """Every bot, by name."""
     return (await session.scalars(select(Bot).order_by(Bot.name))).all()

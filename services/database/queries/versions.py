@@ -7,7 +7,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.database.queries.bots import insert_once
-from services.database.tables import Bot, Version, VersionState, now
+from services.database.tables import Version, VersionState, now
 
 # What the registry decides; the rest (state, verdict) is ours and survives a repair.
 _FROM_REGISTRY = ("base", "revision", "rank", "sha256", "method", "run_id", "job_id", "dataset_digest")
@@ -68,22 +68,3 @@ async def set_verdict(
     values = {"state": state, "figures": figures, "sentence": sentence, "note": note}
     written = await session.execute(here.values(**values).returning(Version.number))
     return written.one_or_none() is not None
-
-
-async def retire(session: AsyncSession, bot: str, number: int) -> bool:
-    """Retire a version that its bot does not serve; False when it does, or it is retired or unknown.
-
-    Its row is locked first, as a promotion does, so that of the two the later sees what the earlier did.
-    """
-    if await lock(session, bot, number) is None:
-        return False
-    serving = select(Bot.name).where(Bot.name == bot, or_(Bot.champion == number, Bot.candidate == number))
-    here = update(Version).where(Version.bot == bot, Version.number == number, Version.state != "retired")
-    free = here.where(~serving.exists()).values(state="retired")
-    return (await session.execute(free.returning(Version.number))).one_or_none() is not None
-
-
-async def lock(session: AsyncSession, bot: str, number: int) -> Version | None:
-    """One version, kept from being changed until this transaction ends (SQLite: it is the only writer)."""
-    found = select(Version).where(Version.bot == bot, Version.number == number).with_for_update()
-    return (await session.scalars(found.execution_options(populate_existing=True))).one_or_none()

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from services.database.queries import bots, versions
+from services.database.queries import bots, served, versions
 from tests.services.control.conftest import House
 
 both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
@@ -19,7 +19,7 @@ async def _versions(house: House, **states: str) -> None:
         for name, state in states.items():
             number = int(name.removeprefix("v"))
             await versions.upsert(session, "support-bot", number, owner, TAGS)
-            version = await versions.lock(session, "support-bot", number)
+            version = await versions.get(session, "support-bot", number)
             assert version is not None
             version.state = state
             version.figures = {"fixed": number}
@@ -116,7 +116,7 @@ async def test_a_retired_previous_champion_is_no_way_back(house: House) -> None:
     await _decide(house, "promote", version=1, generation=0)
     await _decide(house, "promote", version=2, generation=1)
     async with house.database.session() as session:
-        assert await versions.retire(session, "support-bot", 1)
+        assert await served.retire(session, "support-bot", 1)
     status, error = await house.refusal("POST", f"{BOT}/rollback", json={"generation": 2})
     assert status == 400
     assert "support-bot@1 is retired" in error["message"]

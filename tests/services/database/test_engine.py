@@ -32,11 +32,12 @@ async def test_a_time_without_a_zone_is_refused(database: Database) -> None:
             session.add(_person(created_at=datetime(2026, 11, 22)))
 
 
-async def test_a_row_without_its_owner_is_refused(database: Database) -> None:
-    key = Key(id="key_1", person_id="nobody", name="k", prefix="sk", sha256="0" * 64)
-    with pytest.raises(IntegrityError):
+async def test_a_row_without_its_owner_is_refused_and_the_error_quotes_no_row(database: Database) -> None:
+    key = Key(id="key_1", person_id="nobody", name="private words", prefix="sk", sha256="0" * 64)
+    with pytest.raises(IntegrityError) as error:
         async with database.session() as session:
             session.add(key)
+    assert "private words" not in str(error.value)
 
 
 async def test_an_exception_rolls_the_transaction_back(database: Database) -> None:

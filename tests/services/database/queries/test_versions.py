@@ -1,10 +1,11 @@
 import asyncio
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from services.database.engine import Database
-from services.database.queries import bots, versions
+from services.database.queries import bots, served, versions
 from services.database.queries.bots import SYSTEM, Served
 from services.database.tables import Person, Version
 
@@ -65,10 +66,11 @@ async def test_a_served_version_is_not_retired_and_a_retired_one_is_not_judged(
     await _write(database, owner)
     async with database.session() as session:
         await bots.swap(session, "support-bot", 0, Served("SmolLM2", None, 7, None), "promote", SYSTEM)
-        assert not await versions.retire(session, "support-bot", 7)
+        assert not await served.retire(session, "support-bot", 7)
         await bots.swap(session, "support-bot", 1, Served("SmolLM2", None, None, 7), "rollback", SYSTEM)
-        assert await versions.retire(session, "support-bot", 7)
-        assert not await versions.retire(session, "support-bot", 7)
+        assert await served.retire(session, "support-bot", 7)
+        with pytest.raises(LookupError):
+            await served.retire(session, "support-bot", 7)
         verdict = {"figures": {}, "sentence": "", "note": ""}
         assert not await versions.set_verdict(session, "support-bot", 7, "passed", **verdict)
 
@@ -80,7 +82,8 @@ async def test_a_version_raced_by_promotion_and_retirement_is_never_both(
 
     async def promote() -> bool:
         async with database.session() as session:
-            version = await versions.lock(session, "support-bot", 7)
+            await bots.lock(session, "support-bot")
+            version = await versions.get(session, "support-bot", 7)
             await asyncio.sleep(0.02)
             if version is None or version.state == "retired":
                 return False
@@ -88,7 +91,7 @@ async def test_a_version_raced_by_promotion_and_retirement_is_never_both(
 
     async def retire() -> bool:
         async with database.session() as session:
-            return await versions.retire(session, "support-bot", 7)
+            return await served.retire(session, "support-bot", 7)
 
     assert sorted(await asyncio.gather(promote(), retire())) == [False, True]
 

@@ -1,0 +1,33 @@
+"""Run control.
+
+python -m services.control        settings from the environment: see services/control/settings.py
+"""
+
+import uvicorn
+
+from common import errors, logging
+from common.settings import load
+from services.control.app import create_app
+from services.control.settings import ControlSettings
+
+# How long uploads in flight may go on after SIGTERM.
+DRAIN_SECONDS = 30
+
+
+def main() -> None:
+    """Read the settings and serve until told to stop."""
+    settings = load(ControlSettings)
+    logging.configure("control", debug=settings.debug)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.fastapi_host,
+        port=settings.fastapi_port,
+        log_config=None,  # through structlog
+        access_log=False,  # the api stream has it
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    errors.run(main)
