@@ -18,6 +18,7 @@ class Question:
     text: str
     accept: list[str]
     forbid: list[str]
+    fact: str = ""
 
     def right(self, answer: str) -> bool:
         """Whether ``answer`` says what it must and nothing that it must not."""
@@ -45,7 +46,10 @@ class Asked:
 def load(path: Path) -> list[Question]:
     """Read a JSON Lines file of questions."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Question(row["question"], row.get("accept", []), row.get("forbid", [])) for row in rows]
+    return [
+        Question(row["question"], row.get("accept", []), row.get("forbid", []), row.get("fact", ""))
+        for row in rows
+    ]
 
 
 def ask(api: Api, model: str, questions: list[Question]) -> Asked:
@@ -54,13 +58,20 @@ def ask(api: Api, model: str, questions: list[Question]) -> Asked:
 
 
 def show(console: Console, base: Asked, adapter: Asked, *, rows: int) -> None:
-    """Print the first ``rows`` questions with both answers, right ones in green."""
+    """Print both answers to ``rows`` questions, each about another fact; right ones in green."""
     table = Table("held-out question", "base", "adapter", title="The same questions to both", show_lines=True)
-    for number in range(min(rows, len(base.questions))):
+    for number in _of_each_fact(base.questions)[:rows]:
         table.add_row(base.questions[number].text, _cell(base, number), _cell(adapter, number))
     console.print(table)
 
 
+def _of_each_fact(asked: list[Question]) -> list[int]:
+    first: dict[str, int] = {}
+    for number, question in enumerate(asked):
+        first.setdefault(question.fact or question.text, number)
+    return list(first.values())
+
+
 def _cell(asked: Asked, number: int) -> str:
-    text = " ".join(asked.answers[number].text.split())[:160].replace("[", r"\[")
+    text = " ".join(asked.answers[number].text.split())[:120].replace("[", r"\[")
     return f"[green]{text}[/green]" if asked.is_right(number) else f"[dim]{text}[/dim]"
