@@ -13,6 +13,7 @@ vLLM cannot serve; 1 something is away, worth a retry.
 
 import os
 import sys
+from logging import WARNING, getLogger
 
 from common import errors, logging
 from common.control_client import ControlClient, ControlUnavailable
@@ -29,6 +30,7 @@ def main() -> None:
     """Judge the version that the flags, the environment or the file name, and print the verdict."""
     config = parse(EvaluateConfig, sys.argv[1:], prog="python -m jobs.evaluate")
     logging.configure("evaluate", stream=sys.stderr)
+    getLogger("httpx").setLevel(WARNING)  # a line for every row otherwise
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or the trainer's waiting threads starve vLLM
     verdict = evaluate(config)
     print(f"{config.version}: {verdict.sentence}")

@@ -22,9 +22,8 @@ class EvaluateConfig(JobConfig):
     data: str | None = Field(
         None, description="held-out rows: a JSON Lines file, or its address in the store"
     )
-    regression: str | None = Field(
-        None,
-        description="rows on which nothing may get worse: a JSON Lines file, or its address in the store",
+    regression: str = Field(
+        str(REGRESSION), description="rows on which nothing may get worse, as for data; 200 are shipped"
     )
     output: Path = Field(
         Path(".onggi/evaluate"), description="folder for the verdict, the note and the answers"
@@ -48,7 +47,7 @@ class EvaluateConfig(JobConfig):
     resamples: int = Field(10_000, ge=1_000, description="bootstrap samples")
     seed: int = Field(0, ge=0, description="of the bootstrap")
     parity_rows: int = Field(8, ge=0, description="rows to compare trainer and server on; 0 leaves it out")
-    answers: int = Field(40, ge=0, description="held-out questions to answer side by side")
+    answers: int = Field(16, ge=0, description="held-out questions to answer side by side")
     answer_tokens: int = Field(64, ge=1, description="longest of those answers in tokens")
     max_length: int = Field(1024, ge=8, description="longest row in tokens, as in training")
     truncate: bool = Field(False, description="drop the oldest turns of longer rows instead of refusing them")

@@ -49,6 +49,11 @@ class Sets:
     held_out: Rows | None
     regression: Rows
 
+    def spread(self, count: int) -> Rows:
+        """``count`` rows from both: on what it has learned by heart, an altered adapter may agree."""
+        rest = self.regression.spread(count - count // 2 if self.held_out else count)
+        return self.held_out.spread(count // 2) + rest if self.held_out else rest
+
 
 def judge(config: EvaluateConfig, version: Version, store: Store) -> Judgement:
     """Judge ``version`` through vLLM, or say why it was not judged.
@@ -75,7 +80,7 @@ def judge_sets(
     """Score both sets through vLLM; with the files of ``adapter``, compare trainer and server as well."""
     models = Models(version.base.name, str(version.name))
     rules = Rules(config.margin, config.minimum_conversations, config.resamples, config.seed)
-    compared = (sets.held_out or sets.regression).spread(config.parity_rows)
+    compared = sets.spread(config.parity_rows)
     # The trainer's forward pass takes one core while vLLM, on another or on a GPU, reads the rows.
     trained = start_trainer(version.base.path, adapter, compared.examples) if adapter else None
     held_out = judge_held_out(measure(vllm, sets.held_out, models) if sets.held_out else None, rules)

@@ -24,10 +24,11 @@ from jobs.evaluate.vllm_client import Floats, Vllm
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BOUND = 0.1
-"""Nats a token."""
+BOUND = 0.15
+"""Nats a token. Rounding to bf16 in another order gave 0.001 to 0.08 (SmolLM2 on a CPU, two adapters, rows that
+they know by heart and others that they do not), and an adapter that was not loaded 1.2 to 3.9."""
 SHARE = 0.25
-"""Of the change that the adapter makes: the difference must stay under this share of it."""
+"""Of the change that the adapter makes: the difference must stay under this share of it (measured: 0.03)."""
 
 
 def compare(vllm: Vllm, rows: Rows, models: Models, trained: Future[list[Floats]]) -> Finding:
@@ -48,7 +49,7 @@ def judge_parity(trained: Floats, served: Floats, base: Floats, *, rows: int) ->
     effect = float(np.abs(trained - base).mean())
     figures = {"parity_difference": difference, "parity_effect": effect, "parity_rows": rows}
     pair = f"{difference:.3f} nats a token, where the adapter itself changes {effect:.3f}"
-    if difference <= BOUND and difference <= SHARE * effect:
+    if difference <= BOUND and difference < SHARE * effect:
         return Finding("passed", f"trainer and vLLM differ by {pair}", figures)
     return Finding("refused", f"vLLM does not answer as this adapter does: they differ by {pair}", figures)
 

@@ -21,12 +21,14 @@ class Rows:
 
     rows: list[ChatRow]
     examples: list[Example]
-    digest: str
+
+    def __add__(self, other: "Rows") -> "Rows":
+        return Rows(self.rows + other.rows, self.examples + other.examples)
 
     def spread(self, count: int) -> "Rows":
         """``count`` of the rows (or all, where there are fewer), evenly spread over the file."""
         chosen = np.unique(np.linspace(0, len(self.rows) - 1, min(count, len(self.rows))).round().astype(int))
-        return Rows([self.rows[i] for i in chosen], [self.examples[i] for i in chosen], self.digest)
+        return Rows([self.rows[i] for i in chosen], [self.examples[i] for i in chosen])
 
 
 class Models(NamedTuple):
@@ -56,10 +58,9 @@ def load_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", *, max_length: i
     Raises:
         UserError: rows that cannot be used, by line and reason.
     """
-    dataset = read_rows(path)
-    rows = dataset.chat_rows()
+    rows = read_rows(path).chat_rows()
     examples = encode_rows(tokenizer, rows, source=str(path), max_length=max_length, truncate=truncate)
-    return Rows(rows, examples, dataset.digest)
+    return Rows(rows, examples)
 
 
 def supervised_logprobs(vllm: Vllm, model: str, examples: Sequence[Example]) -> list[Floats]:
