@@ -7,7 +7,7 @@ DEMO_ENVIRONMENT ?= demo
 CHECKED := common jobs services tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean front front-stop test lint format lock soak
+.PHONY: help demo demo-stop demo-clean front front-stop test lint format docs lock soak
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ _lint:
 format: ## let ruff mend what it can
 	@$(BOOTSTRAP) test -- ruff check --fix $(CHECKED)
 	@$(BOOTSTRAP) test -- ruff format $(CHECKED)
+
+docs: ## write generated documents anew
+	@$(BOOTSTRAP) test -- python -m services.openapi
 
 lock: ## freeze requirements/*.txt anew from pyproject.toml
 	@$(BOOTSTRAP) uv -- python -m services.local.lock

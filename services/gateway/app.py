@@ -1,7 +1,11 @@
 """The gateway as an ASGI app."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
 
 from fastapi import FastAPI
 
@@ -18,6 +22,8 @@ from services.gateway.routes import absent, completions, health, models, stored
 from services.gateway.served import Served
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream import Upstream
+
+DOCUMENT = Path(__file__).with_name("openapi.json")
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
@@ -39,7 +45,14 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.add_middleware(Observed, component="gateway", traced=bool(settings.otel_exporter_otlp_endpoint))
     for module in (completions, models, stored, absent, health):
         app.include_router(module.router)
+    app.openapi = _document  # type: ignore[method-assign]
     return app
+
+
+@cache
+def _document() -> dict[str, Any]:
+    """Gateway and control in one document, as ``python -m services.openapi`` wrote it."""
+    return cast(dict[str, Any], json.loads(DOCUMENT.read_text(encoding="utf-8")))
 
 
 @asynccontextmanager
