@@ -37,10 +37,10 @@ class Chat:
         try:
             person = await self._api.me(bearer)
             models = await self._api.models(bearer)
-            past = await self._past(bearer, bookmark)
+            conversation = await self._open(bearer, bookmark)
+            past = await self._past(bearer, conversation)
         except ApiError as error:
             return (Conversation(), *[gr.skip()] * 5, _notice(str(error)), gr.skip())
-        conversation = await self._open(bearer, bookmark)
         return (
             conversation,
             _whole(conversation),
@@ -91,9 +91,9 @@ class Chat:
         )
 
     async def stop(self, conversation: Conversation) -> Updates:
-        """Outputs: conversation, chatbot, ask button, stop button."""
-        _take_back(conversation)
-        return conversation, _whole(conversation), *_busy(False)
+        """Outputs: question, conversation, chatbot, ask button, stop button."""
+        asked = _take_back(conversation) or gr.skip()
+        return asked, conversation, _whole(conversation), *_busy(False)
 
     async def retry(
         self, conversation: Conversation, model: str | None, data: gr.RetryData, request: gr.Request
@@ -142,7 +142,7 @@ class Chat:
     async def list_past(self, conversation: Conversation, request: gr.Request) -> Update:
         """Outputs: past."""
         try:
-            return await self._past(credential(request), conversation.id)
+            return await self._past(credential(request), conversation)
         except ApiError:
             return gr.skip()
 
@@ -194,11 +194,14 @@ class Chat:
         except ApiError:  # deleted, somebody else's, or never stored
             return Conversation()
 
-    async def _past(self, bearer: str | None, current: str) -> Update:
-        ids = [summary["id"] for summary in await self._api.conversations(bearer, PAST)]
-        found = await asyncio.gather(*(self._open(bearer, conversation_id) for conversation_id in ids))
+    async def _past(self, bearer: str | None, current: Conversation) -> Update:
+        listed = [summary["id"] for summary in await self._api.conversations(bearer, PAST)]
+        others = [conversation_id for conversation_id in listed if conversation_id != current.id]
+        found = await asyncio.gather(*(self._open(bearer, conversation_id) for conversation_id in others))
+        if current.turns:  # its newest turn may still be on its way into the database
+            found = [current, *found]
         choices = [(conversation.title or "…", conversation.id) for conversation in found]
-        return gr.update(choices=choices, value=current if current in ids else None, visible=bool(choices))
+        return gr.update(choices=choices, value=current.id if current.turns else None, visible=bool(choices))
 
 
 def _picker(models: list[Model]) -> Update:

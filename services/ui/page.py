@@ -18,6 +18,8 @@ BRAND = '<div class="brand"><img src="/look/jar.svg" alt="" width="34" height="3
 EMPTY = """<div class="empty"><img src="/look/jar.svg" alt="" width="64" height="64" />
 <h2>Ask away</h2>
 <p>When an answer is wrong, put it right with the pencil. The next version learns from it.</p></div>"""
+# On a phone the sidebar would lie over the conversation.
+FOLD = "() => innerWidth < 768 && document.querySelector('.sidebar.open .toggle-button')?.click()"
 LINK = "(token) => token ? `${location.origin}/?invite=${token}` : token"
 
 
@@ -94,7 +96,7 @@ class Page:
                 max_length=4000,
                 scale=1,
             )
-            self.tell = gr.Button("Send", size="sm", scale=0, min_width=80)
+            self.tell = gr.Button("Add", size="sm", scale=0, min_width=80)
         self.notice = gr.HTML(visible=False, elem_id="notice")
         with gr.Row(elem_id="asking", equal_height=True):
             self.question = gr.Textbox(
@@ -114,18 +116,25 @@ class Page:
             [state, self.chatbot, self.models, self.past, self.who, self.inviting, self.notice,
              self.question], **EVERYBODY,
         )  # fmt: skip
+        page.load(None, js=FOLD)
         asking = self._connect_asking()
         self.stop.click(
-            chat.stop, state, [state, self.chatbot, self.ask, self.stop], cancels=asking, **EVERYBODY
-        )
+            chat.stop,
+            state,
+            [self.question, state, self.chatbot, self.ask, self.stop],
+            cancels=asking,
+            **EVERYBODY,
+        ).then(chat.list_past, state, self.past, **EVERYBODY)
         self.chatbot.like(chat.rate, state, [state, self.opinion, self.about, self.notice], **EVERYBODY)
         gr.on(
             [self.comment.submit, self.tell.click], chat.comment, [self.comment, self.about],
             [self.opinion, self.comment, self.notice], **EVERYBODY,
         )  # fmt: skip
         opened = [state, self.chatbot, self.bookmark, self.notice, self.opinion]
-        self.past.input(chat.open, self.past, opened, cancels=asking, **EVERYBODY)
-        self.new.click(chat.begin, None, [*opened, self.past], cancels=asking, **EVERYBODY)
+        self.past.input(chat.open, self.past, opened, cancels=asking, **EVERYBODY).then(None, js=FOLD)
+        self.new.click(chat.begin, None, [*opened, self.past], cancels=asking, **EVERYBODY).then(
+            None, js=FOLD
+        )
         self.invite.click(chat.invite, None, [self.link, self.notice], **EVERYBODY).then(
             None, self.link, self.link, js=LINK
         )

@@ -1,0 +1,145 @@
+"""The page in a real Chromium: before the demo, and before a team whose model is away."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from tests.demo import Demo
+from tests.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class Team:
+    """An installation: where its page and its API are, and an owner's key."""
+
+    ui_url: str
+    api_url: str
+    key: str
+
+    async def ask(self, method: str, path: str, body: object = None) -> dict:  # type: ignore[type-arg]
+        """The API's answer to its owner."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        async with (
+            aiohttp.ClientSession(self.api_url, headers=headers) as session,
+            session.request(method, path, json=body) as response,
+        ):
+            assert response.status == 200, await response.text()
+            return dict(await response.json())
+
+    async def invite(self) -> str:
+        """A fresh invite link."""
+        token = (await self.ask("POST", "/onggi/v1/people/invites", {}))["token"]
+        return f"{self.ui_url}/?invite={token}"
+
+
+@pytest.fixture(scope="session")
+def team(demo: Demo) -> Team:
+    """The demo."""
+    return Team(demo.ui_url, demo.gateway_url, demo.owner_key)
+
+
+@pytest.fixture(scope="session")
+def team_without_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """Gateway, control and UI before a port where no model answers."""
+    folder, ports = tmp_path_factory.mktemp("team"), (free_port(), free_port(), free_port())
+    team = Team(
+        f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[0]}", f"sk-onggi-{secrets.token_hex(22)}"
+    )
+    environ = {
+        "FASTAPI_PORT": str(ports[0]),
+        "UI_PORT": str(ports[1]),
+        "VLLM_BASE_URL": f"http://127.0.0.1:{ports[2]}/v1",
+        "GATEWAY_URL": team.api_url,
+        "CONTROL_URL": team.api_url,
+        "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/onggi.db",
+        "STORE_URL": str(folder / "store"),
+        "JOBS_DIR": str(folder / "jobs"),
+        "API_KEY": team.key,
+        "ADMIN_USERNAME": "Mina",
+        "ADMIN_PASSWORD": secrets.token_hex(8),
+        "JWT_SECRET_KEY": secrets.token_hex(16),
+        "CONTROL_TOKEN": secrets.token_hex(16),
+        "DEFAULT_MODEL": "support-model",
+        "RUNNER": "none",
+    }
+    with _started("services", environ), _started("services.ui", environ):
+        for url in (team.api_url, team.ui_url):
+            _wait(f"{url}/health")
+        yield team
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not path:
+        pytest.fail("there is no chromium: install what apt.txt names")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def context(browser: Browser) -> BrowserContext:
+    """One person's browser."""
+    return await browser.new_context()
+
+
+async def join(page: Page, link: str, name: str) -> None:
+    """Come in by an invite link and wait until the page is ready."""
+    await page.goto(link)
+    await page.fill("#name", name)
+    await page.click("text=Join")
+    await page.wait_for_selector("#question textarea:enabled", timeout=60_000)
+
+
+@contextmanager
+def _started(module: str, environ: dict[str, str]) -> Iterator[None]:
+    command = [sys.executable, "-m", module]
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **environ}, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def _wait(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while not _answers(url):
+        assert time.monotonic() < deadline, f"{url} does not answer"
+        time.sleep(0.2)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+    """Wait until ``condition`` holds."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        await asyncio.sleep(0.2)
