@@ -62,13 +62,9 @@ def test_one_process_answers_for_both_with_one_database(client: TestClient) -> N
     assert client.get("/health").status_code == 200
     created = client.post("/onggi/v1/keys", json={"name": "app"})
     assert created.status_code in (200, 201), created.text
-    answer = client.post(
-        "/v1/chat/completions",
-        json={"model": "nobody", "messages": [{"role": "user", "content": "hi"}]},
-        headers={"Authorization": f"Bearer {created.json()['key']}"},
-    )
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "model_not_found"
+    made = {"Authorization": f"Bearer {created.json()['key']}"}
+    assert client.get("/v1/models", headers=made).status_code == 200
+    assert client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}x"}).status_code == 401
 
 
 def test_one_document_describes_both(client: TestClient) -> None:
