@@ -12,6 +12,7 @@ from common.logging import project_version
 from common.openai_errors import install_handlers
 from services.control import admin, background
 from services.control.context import Control, make_control
+from services.control.limits import BodyLimit
 from services.control.routes import (
     bots,
     conversations,
@@ -28,7 +29,6 @@ from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.upgrade import upgrade
 
-JSON_BYTES = 4 << 20
 _ROUTES = (files, fine_tuning, bots, versions, feedback, people, keys, conversations, system)
 
 
@@ -42,7 +42,6 @@ def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastA
         title="Onggi control",
         version=project_version(),
         lifespan=partial(_lifespan, control=control),
-        max_body_size=JSON_BYTES,  # uploads have their own
         telemetry={
             "tracing": False,
             "metrics": False,
@@ -54,6 +53,7 @@ def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastA
         app.include_router(routes.router)
     admin.mount(app, control)
     install_handlers(app)
+    app.add_middleware(BodyLimit)
     app.add_middleware(Observed, component="control", traced=bool(settings.otel_exporter_otlp_endpoint))
     return app
 

@@ -16,7 +16,6 @@ from services.database.queries import files
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
-_BODY_BYTES = uploads.MAX_BYTES + (1 << 20)  # a form's other parts
 # Read by hand and not as parameters, which the framework would take in before it asks who is calling.
 _FORM = {
     "type": "object",
@@ -29,7 +28,7 @@ _FORM = {
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 
 
-@router.post("", response_model=FilePublic, openapi_extra=_BODY, max_body_size=_BODY_BYTES)
+@router.post("", response_model=FilePublic, openapi_extra=_BODY)
 async def upload_file(request: Request, control: ControlDep, caller: CallerDep) -> Any:
     """Upload a JSON Lines file for fine-tuning, up to 512 MiB."""
     async with request.form(max_files=1, max_fields=10) as form:

@@ -6,9 +6,11 @@ runs the real ones.
 
 import asyncio
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 import uvicorn
 from openai import AsyncOpenAI
 
+from common import logging
 from services.control.app import create_app
 from services.control.context import Control, make_local_runner
 from services.control.settings import ROOT, ControlSettings
@@ -29,6 +32,16 @@ from tests.ports import free_port
 BASE = "SmolLM2-135M-Instruct"
 OWNER_KEY = "sk-the-owners"
 JOB_TOKEN = "the-jobs-token"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def logs() -> Iterator[io.StringIO]:
+    """The process's logs as they are in production, kept out of the tests' output."""
+    root = getLogger()
+    handlers, level, output = root.handlers, root.level, io.StringIO()
+    logging.configure("control", stream=output)
+    yield output
+    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +97,7 @@ def settings(tmp_path: Path, database_url: str) -> ControlSettings:
         model_cache_dir=tmp_path / "models",
         store_url=str(tmp_path / "store"),
         jobs_dir=tmp_path / "jobs",
-        mlflow_tracking_uri="http://none",
+        mlflow_tracking_uri="http://127.0.0.1:9",
     )
 
 

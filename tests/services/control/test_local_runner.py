@@ -13,7 +13,7 @@ from services.control.local_runner import LocalRunner
 from services.control.runner import FINISHED, Job, JobSpec
 from tests.services.control.conftest import rows
 
-ENVIRONMENT = {"MLFLOW_TRACKING_URI": "http://none", "VLLM_BASE_URL": "http://none/v1"}
+ENVIRONMENT = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "VLLM_BASE_URL": "http://127.0.0.1:9/v1"}
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_job_inherits_neither_controls_secrets_nor_settings_that_would_win_ove
     environ = Path(f"/proc/{job.status.supervisor[0]}/environ").read_bytes()
     assert b"JWT_SECRET_KEY" not in environ
     assert b"FINETUNE_RANK" not in environ
-    assert b"MLFLOW_TRACKING_URI=http://none" in environ
+    assert b"MLFLOW_TRACKING_URI=http://127.0.0.1:9" in environ
 
 
 def test_an_id_from_a_url_cannot_leave_the_folder(runner: LocalRunner, tmp_path: Path) -> None:

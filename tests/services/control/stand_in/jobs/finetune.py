@@ -49,7 +49,7 @@ def _train(config: FinetuneConfig) -> None:
 
 
 def _register(config: FinetuneConfig) -> str:
-    if config.mlflow_tracking_uri == "http://none":
+    if config.mlflow_tracking_uri == "http://127.0.0.1:9":
         return f"{config.bot}@1"
     registry = Registry(config.mlflow_tracking_uri or "")
     tags = VersionTags(
