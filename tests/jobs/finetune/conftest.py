@@ -39,6 +39,9 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def jobs() -> processes.Jobs:
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> processes.Jobs:
     """Starts ``jobs.finetune`` in processes that need not import torch first."""
-    return processes.Jobs()
+    jobs = processes.Jobs()
+    ended = jobs.run(tmp_path_factory.mktemp("jobs"), "--help")  # returns when the imports are done
+    assert "Fine-tune a LoRA adapter" in ended.stdout
+    return jobs
