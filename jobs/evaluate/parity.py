@@ -24,9 +24,10 @@ from jobs.evaluate.vllm_client import Floats, Vllm
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BOUND = 0.15
-"""Nats a token. Rounding to bf16 in another order gave 0.001 to 0.08 (SmolLM2 on a CPU, two adapters, rows that
-they know by heart and others that they do not), and an adapter that was not loaded 1.2 to 3.9."""
+BOUND = 0.1
+"""Nats a token. Measured with SmolLM2 in bf16 on a CPU on 8 held-out and 8 regression rows, for two adapters:
+rounding in another order gives 0.01 and 0.05 (the base alone 0.05), half or twice the adapter's scale at
+least 0.15, and an adapter that was not loaded 2.0 and 2.4."""
 SHARE = 0.25
 """Of the change that the adapter makes: the difference must stay under this share of it (measured: 0.03)."""
 
