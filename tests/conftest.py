@@ -15,15 +15,28 @@ from tests.demo import BASE, ROOT, Demo, run_make
 from tests.ports import free_port
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Fast tests first, so that a mistake shows early; the large counts only by hand."""
-    items.sort(key=lambda item: "demo" in getattr(item, "fixturenames", ()))
-    if os.environ.get("ONGGI_SOAK"):
-        return
-    skip = pytest.mark.skip(reason="large count: make soak")
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the tests out: a folder's, with the servers that it starts, stay on one worker.
+
+    One worker makes the demo at once, which takes longest; the others begin with what is fast, so that a
+    mistake shows early.
+    """
+    items.sort(key=lambda item: ORDER.index(_group(item)) if _group(item) in ORDER else len(ORDER))
     for item in items:
-        if item.get_closest_marker("soak"):
-            item.add_marker(skip)
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+        if item.get_closest_marker("soak") and not os.environ.get("ONGGI_SOAK"):
+            item.add_marker(pytest.mark.skip(reason="large count: make soak"))
+
+
+# Groups that come first; the rest follow by path.
+ORDER = ["demo", "common", "services/database", "services/gateway"]
+
+
+def _group(item: pytest.Item) -> str:
+    if "demo" in getattr(item, "fixturenames", ()):
+        return "demo"
+    return str(item.path.parent.relative_to(ROOT / "tests"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -80,7 +80,11 @@ def mlflow(installation: Installation) -> Service:
         port=installation.ports.mlflow,
         health=f"{installation.mlflow_url}/health",
         port_variable="MLFLOW_PORT",
-        environ={"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+        environ={
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes that nothing here uses
+        },
     )  # fmt: skip
 
 
