@@ -1,14 +1,18 @@
 """MLflow: the figures on the version and on its run, with the note and the answers side by side."""
 
+import json
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from common.registry import Registry
 from common.verdict import Verdict
 from jobs.evaluate.judge import Answer
 from jobs.evaluate.version import Version
 from jobs.evaluate.vllm_client import Away
+
+TABLE = {"path": "evaluation/answers.json", "type": "table"}
 
 
 def record(tracking_uri: str, version: Version, verdict: Verdict, answers: Sequence[Answer]) -> None:
@@ -38,17 +42,20 @@ def _record_on_run(tracking_uri: str, run_id: str, verdict: Verdict, answers: Se
         client.log_batch(
             run_id,
             metrics=[Metric(f"gate_{name}", value, now, 0) for name, value in verdict.figures.items()],
-            tags=[RunTag("gate", verdict.state)],
+            tags=[RunTag("gate", verdict.state), RunTag("mlflow.loggedArtifacts", json.dumps([TABLE]))],
         )
         client.log_text(run_id, verdict.note, "evaluation/note.md")
-        if answers:
-            client.log_table(run_id, _table(answers), "evaluation/answers.json")
+        # As MLflow's log_table writes it, which would append to what a first attempt of this job has left.
+        client.log_dict(run_id, _table(answers), TABLE["path"])
     except MlflowException as error:
         raise Away(
             f"MLflow at {tracking_uri} does not take the evaluation of run {run_id}: {error}"
         ) from None
 
 
-def _table(answers: Sequence[Answer]) -> dict[str, list[str]]:
-    columns = ("question", "expected", "base", "adapter")
-    return {column: [getattr(answer, column) for answer in answers] for column in columns}
+def _table(answers: Sequence[Answer]) -> dict[str, list[Any]]:
+    columns = ["question", "expected", "base", "adapter"]
+    return {
+        "columns": columns,
+        "data": [[getattr(answer, column) for column in columns] for answer in answers],
+    }
