@@ -92,8 +92,8 @@ def demo(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     state = tmp_path_factory.mktemp("demo")
     ports = {name: str(free_port()) for name in ("MLFLOW_PORT", "VLLM_PORT", "FASTAPI_PORT", "UI_PORT")}
     environ = {**os.environ, **ports, "ONGGI_STATE": str(state), "COLUMNS": "120"}
-    ran = run_make("demo", environ, timeout=900)
     try:
+        ran = run_make("demo", environ, timeout=900)
         if ran.returncode:
             pytest.fail(f"make demo ended with {ran.returncode}:\n{ran.stdout}\n{_log_ends(state / 'demo')}")
         yield Demo(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import uuid
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +84,9 @@ def save_adapter(trainable: Trainable, base: BaseModel, folder: Path) -> None:
     weights = get_peft_model_state_dict(trainable.peft, save_embedding_layers=False)
     config = trainable.peft.peft_config["default"].to_dict() | {"inference_mode": True}
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    # One name: what a killed run left half-written is written over, and the output's lock keeps others out.
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     write_durably(temporary / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True).encode())
     write_durably(temporary / "README.md", _card(base, config["r"]).encode())
