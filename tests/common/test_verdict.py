@@ -5,9 +5,7 @@ from common.verdict import Verdict
 
 
 def test_a_verdict_survives_the_way_to_control() -> None:
-    verdict = Verdict(
-        state="passed", sentence="Better.", figures={"held_out_loss_base": 3.2}, note="# x"
-    )
+    verdict = Verdict(state="passed", sentence="Better.", figures={"held_out_loss_base": 3.2}, note="# x")
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
 
 
