@@ -16,6 +16,7 @@ from tests.demo import BASE, ROOT, Demo, run_make
 from tests.ports import free_port
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist there is nothing to share out
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Share the tests out by group, each on one worker with the servers that it starts."""
     from xdist.scheduler import LoadScopeScheduling
