@@ -10,10 +10,14 @@ import logging
 import sys
 from collections.abc import MutableMapping
 from importlib.metadata import PackageNotFoundError, version
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
+
+from common.errors import UserError
 
 Stream = Literal["training", "inference", "system", "api"]
 
@@ -26,10 +30,13 @@ def project_version() -> str:
         return "dev"
 
 
-def configure(component: str, *, debug: bool = False, stream: Any = None) -> None:
+def configure(
+    component: str, *, debug: bool = False, stream: Any = None, log_dir: Path | None = None
+) -> None:
     """Set up structlog, and the standard library's loggers through it, for this process.
 
     ``stream`` is the file to write to, stdout by default; a job that draws a progress bar passes stderr.
+    ``log_dir`` gets the same lines in ``<component>.log``, which may be moved away while it is written.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -46,15 +53,14 @@ def configure(component: str, *, debug: bool = False, stream: Any = None) -> Non
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [logging.StreamHandler(stream or sys.stdout), *_files(component, log_dir)]
+    for handler in root.handlers:
+        handler.setFormatter(formatter)
     root.setLevel(logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request says nothing new
     for package in ("common", "jobs", "services"):  # libraries' debug lines would drown ours
@@ -64,6 +70,16 @@ def configure(component: str, *, debug: bool = False, stream: Any = None) -> Non
 def get(stream: Stream) -> FilteringBoundLogger:
     """The logger of one of the four streams."""
     return cast(FilteringBoundLogger, structlog.get_logger(stream=stream))
+
+
+def _files(component: str, log_dir: Path | None) -> list[logging.Handler]:
+    if log_dir is None:
+        return []
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        return [WatchedFileHandler(log_dir / f"{component}.log", encoding="utf-8")]
+    except OSError as error:
+        raise UserError(f"LOG_DIR={log_dir} cannot be written ({error.strerror}): choose another") from None
 
 
 def _identify(component: str) -> Processor:

@@ -1,6 +1,7 @@
 """The base of every process's settings: one typed, frozen object, read once and passed in."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -14,6 +15,9 @@ class Settings(BaseSettings):
     """Base for a process's settings, read from the environment; names are the fields' names in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+
+    log_dir: Path | None = None
+    """A folder that gets a copy of the log, for machines where nothing collects stdout."""
 
 
 S = TypeVar("S", bound=BaseSettings)

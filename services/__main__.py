@@ -13,7 +13,7 @@ from services.gateway.settings import GatewaySettings
 def main() -> None:
     """Serve until stopped."""
     gateway = load(GatewaySettings)
-    logging.configure("services", debug=gateway.debug)
+    logging.configure("services", debug=gateway.debug, log_dir=gateway.log_dir)
     uvicorn.run(
         create_app(gateway, load(ControlSettings)),
         host=gateway.fastapi_host,

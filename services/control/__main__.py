@@ -17,7 +17,7 @@ DRAIN_SECONDS = 30
 def main() -> None:
     """Read the settings and serve until told to stop."""
     settings = load(ControlSettings)
-    logging.configure("control", debug=settings.debug)
+    logging.configure("control", debug=settings.debug, log_dir=settings.log_dir)
     uvicorn.run(
         create_app(settings),
         host=settings.fastapi_host,

@@ -17,7 +17,7 @@ DRAIN_SECONDS = 60
 def main() -> None:
     """Read the settings and serve until told to stop."""
     settings = load(GatewaySettings)
-    logging.configure("gateway", debug=settings.debug)
+    logging.configure("gateway", debug=settings.debug, log_dir=settings.log_dir)
     uvicorn.run(
         create_app(settings),
         host=settings.fastapi_host,

@@ -15,7 +15,7 @@ from services.ui.settings import UiSettings
 def main() -> None:
     """Read the settings and serve until told to stop."""
     settings = load(UiSettings)
-    logging.configure("ui", debug=settings.debug)
+    logging.configure("ui", debug=settings.debug, log_dir=settings.log_dir)
     # Gradio reads this when it is imported, and would ask its makers for a newer version.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from services.ui.app import create_app
