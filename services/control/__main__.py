@@ -3,9 +3,8 @@
 python -m services.control        settings from the environment: see services/control/settings.py
 """
 
-import uvicorn
-
 from common import errors, logging
+from common.serving import serve
 from common.settings import load
 from services.control.app import create_app
 from services.control.settings import ControlSettings
@@ -18,14 +17,11 @@ def main() -> None:
     """Read the settings and serve until told to stop."""
     settings = load(ControlSettings)
     logging.configure("control", debug=settings.debug, log_dir=settings.log_dir)
-    uvicorn.run(
+    serve(
         create_app(settings),
         host=settings.fastapi_host,
         port=settings.fastapi_port,
-        log_config=None,  # through structlog
-        access_log=False,  # the api stream has it
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        drain_seconds=DRAIN_SECONDS,
     )
 
 

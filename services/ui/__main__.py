@@ -5,9 +5,8 @@ GATEWAY_URL=http://127.0.0.1:8080 CONTROL_URL=http://127.0.0.1:8080 python -m se
 
 import os
 
-import uvicorn
-
 from common import errors, logging
+from common.serving import serve
 from common.settings import load
 from services.ui.settings import UiSettings
 
@@ -20,15 +19,7 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from services.ui.app import create_app
 
-    uvicorn.run(
-        create_app(settings),
-        host=settings.ui_host,
-        port=settings.ui_port,
-        log_config=None,  # through structlog
-        access_log=False,  # the api stream has it
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
+    serve(create_app(settings), host=settings.ui_host, port=settings.ui_port, drain_seconds=5)
 
 
 if __name__ == "__main__":
