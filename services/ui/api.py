@@ -11,6 +11,7 @@ import aiohttp
 
 AWAY = "Onggi does not answer at the moment. Your words are safe: try again in a minute."
 CUT = "The answer broke off: the connection was lost. What came is kept; ask again for the rest."
+SECONDS_IDLE = 3
 _HEADER_COMPLETION, _HEADER_MODEL = "x-onggi-completion", "x-onggi-model"
 
 
@@ -51,7 +52,9 @@ class Api:
         """Make the connection pool, in the event loop that will use it."""
         # A stream lasts as long as its answer; only silence is an end.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300)
-        self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
+        # uvicorn closes a connection that was idle for 5 s: a request must not meet it while it closes.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=SECONDS_IDLE)
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -42,8 +42,9 @@ def _mount_chat(app: FastAPI, chat: Chat) -> None:
     blocks = page.build(chat)
     blocks.queue(default_concurrency_limit=None, api_open=False)
     gr.mount_gradio_app(
-        app, blocks, path="/", theme=page.theme(), css_paths=page.CSS, footer_links=[], ssr_mode=False,
-        favicon_path=page.LOOK / "jar.svg", show_error=False, run_history=False, enable_monitoring=False,
+        app, blocks, path="/", theme=page.theme(), css_paths=page.CSS, head_paths=page.HEAD,
+        footer_links=[], ssr_mode=False, favicon_path=page.LOOK / "jar.svg", show_error=False,
+        run_history=False, enable_monitoring=False,
     )  # fmt: skip
 
 

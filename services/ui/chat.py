@@ -9,7 +9,8 @@ import asyncio
 import html
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -20,6 +21,9 @@ from services.ui.visitors import credential
 PAST = 15
 # A browser draws no faster, and each update is a message to it.
 SECONDS_BETWEEN_UPDATES = 0.05
+# By CSS, and mounted from the start: a part with ``visible=False`` is mounted when it is first shown, beside
+# the other updates of the same event.
+HIDDEN: Literal["hidden"] = "hidden"
 
 Update = Any
 Updates = tuple[Update, ...]
@@ -32,7 +36,9 @@ class Chat:
         self._api = api
 
     async def enter(self, bookmark: str, request: gr.Request) -> Updates:
-        """Outputs: conversation, chatbot, models, past, who, inviting, notice, question."""
+        """Fill the page. Outputs: conversation, chatbot, models, past, who, invite button, notice, question,
+        the timer that tries again.
+        """
         bearer = credential(request)
         try:
             person = await self._api.me(bearer)
@@ -40,16 +46,19 @@ class Chat:
             conversation = await self._open(bearer, bookmark)
             past = await self._past(bearer, conversation)
         except ApiError as error:
-            return (Conversation(), *[gr.skip()] * 5, _notice(str(error)), gr.skip())
+            again = error.status != HTTPStatus.UNAUTHORIZED
+            sentence = f"{error} This page tries again by itself." if again else str(error)
+            return (Conversation(), *[gr.skip()] * 5, _notice(sentence), gr.skip(), gr.Timer(active=again))
         return (
             conversation,
             _whole(conversation),
             _picker(models),
             past,
             f'<div class="who">{html.escape(person["name"])}</div>',
-            gr.update(visible=person["role"] == "owner"),
+            gr.update(visible=_shown(person["role"] == "owner")),
             _notice(""),
             gr.update(interactive=True, placeholder="Write a message"),
+            gr.Timer(active=False),
         )
 
     async def ask(
@@ -201,7 +210,9 @@ class Chat:
         if current.turns:  # its newest turn may still be on its way into the database
             found = [current, *found]
         choices = [(conversation.title or "…", conversation.id) for conversation in found]
-        return gr.update(choices=choices, value=current.id if current.turns else None, visible=bool(choices))
+        return gr.update(
+            choices=choices, value=current.id if current.turns else None, visible=_shown(bool(choices))
+        )
 
 
 def _picker(models: list[Model]) -> Update:
@@ -214,17 +225,21 @@ def _whole(conversation: Conversation) -> Update:
     return gr.update(value=conversation.shown(), feedback_value=conversation.ratings())
 
 
+def _shown(shown: bool) -> bool | str:
+    return shown or HIDDEN
+
+
 def _busy(busy: bool) -> Updates:
-    return gr.update(visible=not busy), gr.update(visible=busy)
+    return gr.update(visible=_shown(not busy)), gr.update(visible=_shown(busy))
 
 
 def _closed() -> Update:
-    return gr.update(visible=False)
+    return gr.update(visible=HIDDEN)
 
 
 def _notice(sentence: str, kind: str = "trouble") -> Update:
     told = f'<p class="{kind}" role="status">{html.escape(sentence)}</p>'
-    return gr.update(value=told if sentence else "", visible=bool(sentence))
+    return gr.update(value=told if sentence else "", visible=_shown(bool(sentence)))
 
 
 def _take_back(conversation: Conversation) -> str:

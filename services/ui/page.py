@@ -4,10 +4,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from services.ui.chat import Chat
+from services.ui.chat import HIDDEN, Chat
 
 LOOK = Path(__file__).parent / "look"
 CSS = LOOK / "chat.css"
+HEAD = LOOK / "late.html"
+SECONDS_TO_TRY_AGAIN = 5
 # In the browser's storage is only which conversation was open last; the credential is in a cookie.
 BOOKMARK, BOOKMARK_SECRET = "onggi-conversation", "not-a-secret"
 
@@ -58,6 +60,7 @@ class Page:
         self.chat = chat
         self.conversation = gr.State(None)  # a Conversation, from the page's load on
         self.about = gr.State(None)
+        self.again = gr.Timer(SECONDS_TO_TRY_AGAIN, active=False)  # runs while the page could not be filled
         self.bookmark = gr.BrowserState("", storage_key=BOOKMARK, secret=BOOKMARK_SECRET)
         with gr.Sidebar(width=280):
             self._sidebar()
@@ -67,17 +70,16 @@ class Page:
     def _sidebar(self) -> None:
         gr.HTML(BRAND)
         self.new = gr.Button("New conversation", variant="secondary", elem_id="new")
-        self.past = gr.Radio([], show_label=False, container=False, visible=False, elem_id="past")
+        self.past = gr.Radio([], show_label=False, container=False, visible=HIDDEN, elem_id="past")
         with gr.Column(elem_id="person"):
-            with gr.Column(visible=False) as self.inviting:
-                self.invite = gr.Button("Invite somebody", size="sm", elem_id="invite")
-                self.link = gr.Textbox(
-                    label="Works once, for 7 days",
-                    visible=False,
-                    interactive=False,
-                    buttons=["copy"],
-                    elem_id="link",
-                )
+            self.invite = gr.Button("Invite somebody", size="sm", visible=HIDDEN, elem_id="invite")
+            self.link = gr.Textbox(
+                label="Works once, for 7 days",
+                visible=HIDDEN,
+                interactive=False,
+                buttons=["copy"],
+                elem_id="link",
+            )
             self.who = gr.HTML()
             self.leave = gr.Button("Sign out", size="sm", elem_id="leave")
 
@@ -88,7 +90,7 @@ class Page:
             layout="bubble", buttons=["copy"], allow_tags=False, height="100%",
             group_consecutive_messages=False,
         )  # fmt: skip
-        with gr.Row(visible=False, elem_id="opinion") as self.opinion:
+        with gr.Row(visible=HIDDEN, elem_id="opinion") as self.opinion:
             self.comment = gr.Textbox(
                 placeholder="Say why, if you like",
                 show_label=False,
@@ -97,7 +99,7 @@ class Page:
                 scale=1,
             )
             self.tell = gr.Button("Add", size="sm", scale=0, min_width=80)
-        self.notice = gr.HTML(visible=False, elem_id="notice")
+        self.notice = gr.HTML(visible=HIDDEN, elem_id="notice")
         with gr.Row(elem_id="asking", equal_height=True):
             self.question = gr.Textbox(
                 placeholder="One moment", show_label=False, container=False, max_lines=8, scale=1,
@@ -105,16 +107,16 @@ class Page:
             )  # fmt: skip
             self.ask = gr.Button("Send", variant="primary", scale=0, min_width=96, elem_id="ask")
             self.stop = gr.Button(
-                "Stop", variant="stop", scale=0, min_width=96, visible=False, elem_id="stop"
+                "Stop", variant="stop", scale=0, min_width=96, visible=HIDDEN, elem_id="stop"
             )
 
     def connect(self, page: gr.Blocks) -> None:
         """Connect the events."""
         chat, state = self.chat, self.conversation
-        page.load(
-            chat.enter, self.bookmark,
-            [state, self.chatbot, self.models, self.past, self.who, self.inviting, self.notice,
-             self.question], **EVERYBODY,
+        gr.on(
+            [page.load, self.again.tick], chat.enter, self.bookmark,
+            [state, self.chatbot, self.models, self.past, self.who, self.invite, self.notice,
+             self.question, self.again], **EVERYBODY,
         )  # fmt: skip
         page.load(None, js=FOLD)
         asking = self._connect_asking()

@@ -13,15 +13,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.demo import Demo
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
+# On two busy cores; what goes well takes a second.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,9 @@ def team_without_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tea
         "DEFAULT_MODEL": "support-model",
         "RUNNER": "none",
     }
-    with _started("services", environ), _started("services.ui", environ):
+    with started("services", environ), started("services.ui", environ):
         for url in (team.api_url, team.ui_url):
-            _wait(f"{url}/health")
+            wait(f"{url}/health")
         yield team
 
 
@@ -99,7 +103,14 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def context(browser: Browser) -> BrowserContext:
     """One person's browser."""
-    return await browser.new_context()
+    return await new_person(browser)
+
+
+async def new_person(browser: Browser, **options: Any) -> BrowserContext:
+    """One more person's browser."""
+    context = await browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
 
 
 async def join(page: Page, link: str, name: str) -> None:
@@ -107,11 +118,12 @@ async def join(page: Page, link: str, name: str) -> None:
     await page.goto(link)
     await page.fill("#name", name)
     await page.click("text=Join")
-    await page.wait_for_selector("#question textarea:enabled", timeout=60_000)
+    await expect(page.locator("#question textarea")).to_be_enabled()
 
 
 @contextmanager
-def _started(module: str, environ: dict[str, str]) -> Iterator[None]:
+def started(module: str, environ: dict[str, str]) -> Iterator[None]:
+    """A service as a process of its own."""
     command = [sys.executable, "-m", module]
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **environ}, stdout=subprocess.DEVNULL
@@ -122,7 +134,8 @@ def _started(module: str, environ: dict[str, str]) -> Iterator[None]:
             process.terminate()
 
 
-def _wait(url: str) -> None:
+def wait(url: str) -> None:
+    """Wait until ``url`` answers."""
     deadline = time.monotonic() + 120
     while not _answers(url):
         assert time.monotonic() < deadline, f"{url} does not answer"
@@ -137,7 +150,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Wait until ``condition`` holds."""
     deadline = time.monotonic() + seconds
     while not await condition():

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.services.ui.conftest import Team, eventually, join
+from tests.services.ui.conftest import Team, eventually, join, new_person
 
 ANSWER = "#chat .bot.message"
 QUESTION = "#question textarea"
@@ -74,7 +74,7 @@ async def test_a_person_joins_chats_rates_comments_and_corrects(team: Team, cont
     )
 
     await page.reload()
-    await expect(page.locator(ANSWER)).to_contain_text("The sea is deep.", timeout=30_000)
+    await expect(page.locator(ANSWER)).to_contain_text("The sea is deep.")
     await expect(page.locator("#past")).to_contain_text("Tell me about the sea")
     stored = await team.ask("GET", f"/onggi/v1/conversations/{said['conversation_key']}")
     assert [turn["status"] for turn in stored["turns"]] == ["done"]
@@ -85,7 +85,7 @@ async def test_a_person_joins_chats_rates_comments_and_corrects(team: Team, cont
 async def test_two_people_at_once_stay_apart_and_do_not_wait_for_each_other(
     team: Team, browser: Browser
 ) -> None:
-    pages = [await (await browser.new_context()).new_page() for _ in range(2)]
+    pages = [await (await new_person(browser)).new_page() for _ in range(2)]
     names, topics = ("Ara", "Bom"), ("mountains", "rivers")
     for page, name in zip(pages, names, strict=True):
         await join(page, await team.invite(), name)
@@ -99,7 +99,7 @@ async def test_two_people_at_once_stay_apart_and_do_not_wait_for_each_other(
         stoppable = [await page.locator("#stop").is_visible() for page in pages]
         return all(going + stoppable)
 
-    await eventually(both_are_being_answered, 60)
+    await eventually(both_are_being_answered)
     for page in pages:
         await page.click("#stop")
         await expect(page.locator("#ask")).to_be_visible()
@@ -115,7 +115,7 @@ async def test_a_stopped_answer_stays_as_far_as_it_came_and_can_be_asked_again(
     page = await context.new_page()
     await join(page, await team.invite(), "Sol")
     await ask(page, "Count from one to two hundred in words.")
-    await expect(page.locator(ANSWER)).to_contain_text(re.compile(r"\w+\W+\w+"), timeout=60_000)
+    await expect(page.locator(ANSWER)).to_contain_text(re.compile(r"\w+\W+\w+"))
     await page.click("#stop")
     await expect(page.locator("#ask")).to_be_visible()
     came = await page.locator(ANSWER).inner_text()

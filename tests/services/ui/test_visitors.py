@@ -1,11 +1,36 @@
 """Who may come in, and what they are told when something is wrong."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from urllib.parse import urlsplit
+
 import pytest
 from playwright.async_api import Browser, BrowserContext, expect
 
-from tests.services.ui.conftest import Team, join
+from tests.ports import free_port
+from tests.services.ui.conftest import Team, join, new_person, started, wait
 
 QUESTION = "#question textarea"
+
+
+@asynccontextmanager
+async def forwarder(port: int, url: str) -> AsyncIterator[None]:
+    """The server at ``url`` on another port as well."""
+    there = urlsplit(url)
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, out = await asyncio.open_connection(there.hostname, there.port)
+        await asyncio.gather(copy(reader, out), copy(back, writer))
+
+    async with await asyncio.start_server(forward, "127.0.0.1", port):
+        yield
 
 
 async def test_without_a_credential_there_is_only_the_door(
@@ -45,7 +70,7 @@ async def test_an_owner_comes_in_with_a_key_invites_and_signs_out(
     await page.goto(team_without_model.ui_url)
     await page.fill("#key", team_without_model.key)
     await page.click("text=Come in")
-    await page.wait_for_selector(f"{QUESTION}:enabled", timeout=60_000)
+    await expect(page.locator(QUESTION)).to_be_enabled()
     await page.click("#invite")
     link = page.locator("#link textarea, #link input")
     await page.wait_for_function(
@@ -65,15 +90,55 @@ async def test_a_model_that_is_away_is_a_sentence_and_the_question_is_kept(
     await join(page, await team_without_model.invite(), "Byeol")
     await page.fill(QUESTION, "Are you there?")
     await page.press(QUESTION, "Enter")
-    await expect(page.locator("#notice .trouble")).to_contain_text("Try again in", timeout=30_000)
+    await expect(page.locator("#notice .trouble")).to_contain_text("Try again in")
     await expect(page.locator(QUESTION)).to_have_value("Are you there?")
     await expect(page.locator("#chat .message")).to_have_count(0)
     await expect(page.locator("#ask")).to_be_visible()
 
 
+async def test_a_page_that_cannot_be_filled_says_so_and_fills_itself_later(
+    team_without_model: Team, context: BrowserContext
+) -> None:
+    gateway, ui = free_port(), free_port()
+    environ = {
+        "UI_PORT": str(ui),
+        "GATEWAY_URL": f"http://127.0.0.1:{gateway}",
+        "CONTROL_URL": team_without_model.api_url,
+    }
+    page = await context.new_page()
+    with started("services.ui", environ):
+        await asyncio.to_thread(wait, f"http://127.0.0.1:{ui}/health")
+        await page.goto(f"http://127.0.0.1:{ui}")
+        await page.fill("#key", team_without_model.key)
+        await page.click("text=Come in")
+        await expect(page.locator("#notice .trouble")).to_contain_text("tries again by itself")
+        await expect(page.locator(QUESTION)).to_be_disabled()
+        async with forwarder(gateway, team_without_model.api_url):
+            await expect(page.locator(QUESTION)).to_be_enabled()
+            await expect(page.locator("#notice")).to_be_hidden()
+            await expect(page.locator("#invite")).to_be_visible()
+
+
+async def test_a_page_whose_first_event_is_lost_can_be_loaded_again(
+    team_without_model: Team, context: BrowserContext
+) -> None:
+    page = await context.new_page()
+    await page.clock.install()
+    await page.route("**/queue/join*", lambda _: None)  # never answered
+    await page.goto(await team_without_model.invite())
+    await page.fill("#name", "Gaeul")
+    await page.click("text=Join")
+    await expect(page.locator(QUESTION)).to_be_visible()
+    await page.clock.fast_forward("00:20")
+    await page.unroute_all(behavior="ignoreErrors")
+    await page.click("text=Load it again")
+    await expect(page.locator(QUESTION)).to_be_enabled()
+    await expect(page.locator("#late")).to_be_hidden()
+
+
 async def test_on_a_phone_the_conversation_is_in_front(team_without_model: Team, browser: Browser) -> None:
-    context = await browser.new_context(
-        viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True
+    context = await new_person(
+        browser, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True
     )
     page = await context.new_page()
     await join(page, await team_without_model.invite(), "Haru")
