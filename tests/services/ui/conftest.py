@@ -118,6 +118,14 @@ async def join(page: Page, link: str, name: str) -> None:
     await page.goto(link)
     await page.fill("#name", name)
     await page.click("text=Join")
+    await ready(page)
+
+
+async def ready(page: Page) -> None:
+    """Wait for the page as a person does, who is offered to load it again after 20 s and does so."""
+    await expect(page.locator("#question textarea:enabled, #late a").first).to_be_visible()
+    if await page.locator("#late a").is_visible():
+        await page.click("#late a")
     await expect(page.locator("#question textarea")).to_be_enabled()
 
 

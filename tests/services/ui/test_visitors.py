@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, expect
 
 from tests.ports import free_port
-from tests.services.ui.conftest import Team, join, new_person, started, wait
+from tests.services.ui.conftest import Team, join, new_person, ready, started, wait
 
 QUESTION = "#question textarea"
 
@@ -70,7 +70,7 @@ async def test_an_owner_comes_in_with_a_key_invites_and_signs_out(
     await page.goto(team_without_model.ui_url)
     await page.fill("#key", team_without_model.key)
     await page.click("text=Come in")
-    await expect(page.locator(QUESTION)).to_be_enabled()
+    await ready(page)
     await page.click("#invite")
     link = page.locator("#link textarea, #link input")
     await page.wait_for_function(
@@ -107,7 +107,7 @@ async def test_a_page_that_cannot_be_filled_says_so_and_fills_itself_later(
     }
     page = await context.new_page()
     with started("services.ui", environ):
-        await asyncio.to_thread(wait, f"http://127.0.0.1:{ui}/health")
+        await asyncio.to_thread(ready, wait, f"http://127.0.0.1:{ui}/health")
         await page.goto(f"http://127.0.0.1:{ui}")
         await page.fill("#key", team_without_model.key)
         await page.click("text=Come in")
