@@ -55,6 +55,7 @@ def main() -> None:
     start_platform(installation, model, console)
     api = Api(installation.gateway_url, installation.secrets.api_key)
     version = trained_version(api) or fine_tune(api, console)
+    Processes(installation.state).wait(parts.vllm(installation, model.path))
     promote(api, version)
     comparison = compare(api, version, console)
     report(comparison, installation, api, console)

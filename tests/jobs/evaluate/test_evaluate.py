@@ -82,7 +82,7 @@ def test_the_trained_adapter_is_served_as_it_was_trained(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change"), [("unloaded", variants.without_effect), ("altered", variants.scaled(2))]
+    ("name", "change"), [("unloaded", variants.without_effect), ("altered", variants.scaled(4))]
 )
 def test_what_vllm_serves_is_not_what_was_trained(gate: Gate, name: str, change: Callable[..., Any]) -> None:
     verdict = gate.judge(f"gate-{name}", change, parity_rows=4, adapter=gate.trained)

@@ -35,6 +35,7 @@ class Team:
     ui_url: str
     api_url: str
     key: str
+    base: str = "support-model"
 
     async def ask(self, method: str, path: str, body: object = None) -> dict:  # type: ignore[type-arg]
         """The API's answer to its owner."""
@@ -55,7 +56,7 @@ class Team:
 @pytest.fixture(scope="session")
 def team(demo: Demo) -> Team:
     """The demo."""
-    return Team(demo.ui_url, demo.gateway_url, demo.owner_key)
+    return Team(demo.ui_url, demo.gateway_url, demo.owner_key, demo.base_name)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +80,7 @@ def team_without_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tea
         "ADMIN_PASSWORD": secrets.token_hex(8),
         "JWT_SECRET_KEY": secrets.token_hex(16),
         "CONTROL_TOKEN": secrets.token_hex(16),
-        "DEFAULT_MODEL": "support-model",
+        "DEFAULT_MODEL": team.base,
         "RUNNER": "none",
     }
     with started("services", environ), started("services.ui", environ):

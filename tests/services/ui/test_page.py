@@ -18,6 +18,12 @@ async def ask(page: Page, question: str) -> None:
     await page.press(QUESTION, "Enter")
 
 
+async def choose(page: Page, model: str) -> None:
+    await page.click("#models input")
+    await page.get_by_role("option", name=model, exact=True).click()
+    await expect(page.locator("#models input")).to_have_value(model)
+
+
 async def finished(page: Page) -> None:
     await expect(page.locator("#notice")).to_contain_text("answered in", timeout=120_000)
     await expect(page.locator("#ask")).to_be_visible()
@@ -50,6 +56,7 @@ async def test_a_person_joins_chats_rates_comments_and_corrects(team: Team, cont
     page.on("request", lambda request: outside.append(request.url) if is_outside(request.url, team) else None)
     name = f"Jun {secrets.token_hex(4)}"
     await join(page, await team.invite(), name)
+    await choose(page, team.base)  # the demo's bot has learned to be brief
     await watch(page)
     await ask(page, "Tell me about the sea, in five sentences.")
     await finished(page)
@@ -89,6 +96,7 @@ async def test_two_people_at_once_stay_apart_and_do_not_wait_for_each_other(
     names, topics = ("Ara", "Bom"), ("mountains", "rivers")
     for page, name in zip(pages, names, strict=True):
         await join(page, await team.invite(), name)
+        await choose(page, team.base)
         await watch(page)
     await asyncio.gather(
         *(ask(page, f"Write a long story about {topic}.") for page, topic in zip(pages, topics, strict=True))
@@ -114,6 +122,7 @@ async def test_a_stopped_answer_stays_as_far_as_it_came_and_can_be_asked_again(
 ) -> None:
     page = await context.new_page()
     await join(page, await team.invite(), "Sol")
+    await choose(page, team.base)
     await ask(page, "Count from one to two hundred in words.")
     await expect(page.locator(ANSWER)).to_contain_text(re.compile(r"\w+\W+\w+"))
     await page.click("#stop")
