@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BOUND = 0.1
-"""Nats a token. Measured with SmolLM2 in bf16 on a CPU, 8 held-out and 8 regression rows: rounding in another
-order gives 0.001 to 0.05 (the base alone 0.05), an adapter that was not loaded 2.0 to 3.9. A wrong scale shows
-as far as it changes answers: half or twice the scale gave 0.15 and more for one adapter, and 0.06 and 0.08
-for one that knows its rows by heart."""
+"""Nats a token. Measured with SmolLM2 in bf16 on a CPU, 8 held-out and 8 regression rows: rounding in
+another order gives 0.001 to 0.05 (the base alone 0.05), an adapter that was not loaded 2.0 to 3.9. A wrong
+scale shows as far as it changes answers: half or twice the scale gave 0.15 and more for one adapter, and
+0.06 and 0.08 for one that knows its rows by heart."""
 SHARE = 0.25
 """Of the change that the adapter makes: the difference must stay under this share of it (measured: 0.03)."""
 
