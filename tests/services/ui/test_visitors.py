@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, closing
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, expect
+from playwright.async_api import Browser, BrowserContext, Route, expect
 
 from tests.ports import free_port
 from tests.services.ui.conftest import Team, join, new_person, ready, started, wait
@@ -107,7 +107,7 @@ async def test_a_page_that_cannot_be_filled_says_so_and_fills_itself_later(
     }
     page = await context.new_page()
     with started("services.ui", environ):
-        await asyncio.to_thread(ready, wait, f"http://127.0.0.1:{ui}/health")
+        await asyncio.to_thread(wait, f"http://127.0.0.1:{ui}/health")
         await page.goto(f"http://127.0.0.1:{ui}")
         await page.fill("#key", team_without_model.key)
         await page.click("text=Come in")
@@ -124,15 +124,22 @@ async def test_a_page_whose_first_event_is_lost_can_be_loaded_again(
 ) -> None:
     page = await context.new_page()
     await page.clock.install()
-    await page.route("**/queue/join*", lambda _: None)  # never answered
+    lost = True
+
+    async def answer(route: Route) -> None:
+        if not lost:
+            await route.continue_()
+
+    await page.route("**/queue/join*", answer)
     await page.goto(await team_without_model.invite())
     await page.fill("#name", "Gaeul")
     await page.click("text=Join")
     await expect(page.locator(QUESTION)).to_be_visible()
     await page.clock.fast_forward("00:20")
-    await page.unroute_all(behavior="ignoreErrors")
-    await page.click("text=Load it again")
-    await expect(page.locator(QUESTION)).to_be_enabled()
+    async with page.expect_navigation(wait_until="commit"):
+        await page.click("text=Load it again")
+    lost = False
+    await ready(page)
     await expect(page.locator("#late")).to_be_hidden()
 
 
