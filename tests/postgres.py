@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import asyncpg
 from sqlalchemy import make_url
+
+from tests.ports import free_port
 
 USER = "onggi-postgres"
 DEBIAN = Path("/usr/lib/postgresql")
@@ -33,7 +34,7 @@ def running() -> Iterator[str]:
             capture_output=True,
             **who,
         )
-        port = _free_port()
+        port = free_port()
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -F"
         control = [binaries / "pg_ctl", "-D", data, "-w"]
         log = folder / "log"
@@ -94,9 +95,3 @@ def _user(folder: Path) -> dict[str, str]:
         subprocess.run(["useradd", "--system", "--no-create-home", USER], check=True)
     shutil.chown(folder, USER)
     return {"user": USER}
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
