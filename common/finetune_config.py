@@ -21,6 +21,7 @@ SERVING_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # data are compared by revision and digest instead of by name.
 NOT_TRAINING = frozenset(
     {"bot", "base", "data", "validation", "output", "restart", "checkpoint_every", "job_id", "metadata"}
+    | {"peer_timeout"}
     | {"max_serving_rank", "use_dora", "bias", "modules_to_save", "model_cache_dir"}
     | {"store_url", "checkpoint_store", "mlflow_tracking_uri", "control_url", "control_token"}
 )
@@ -60,6 +61,9 @@ class FinetuneConfig(JobConfig):
     seed: int = Field(0, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="of the base and of the compute")
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")
+    peer_timeout: int = Field(
+        600, ge=1, description="seconds that processes which train together wait for each other"
+    )
 
     job_id: str | None = Field(None, description="the fine-tuning job this run belongs to")
     metadata: dict[str, str] = Field(default_factory=dict, description="kept with the result")

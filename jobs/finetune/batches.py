@@ -1,7 +1,7 @@
 """Which rows go into which step: batches of rows of like length, in an order that only seed and epoch decide.
 
-A step is a list of micro-batches, each a list of row numbers. Anything that spreads a step over processes
-divides its micro-batches; anything that packs rows into one sequence takes ``plan_epoch``'s place.
+A step is a list of micro-batches, each a list of row numbers. ``share`` spreads a step's rows over processes
+that train together; anything that packs rows into one sequence takes ``plan_epoch``'s place.
 """
 
 import math
@@ -39,6 +39,15 @@ def plan_epoch(
 def steps_per_epoch(rows: int, batch_size: int, accumulation: int) -> int:
     """How many steps ``plan_epoch`` makes."""
     return math.ceil(math.ceil(rows / batch_size) / accumulation)
+
+
+def share(step: Step, lengths: Sequence[int], batch_size: int, rank: int, size: int) -> Step:
+    """What process ``rank`` of ``size`` does of ``step``; nothing where there are more processes than rows.
+
+    Every ``size``-th row by length, so that all have about as much to do.
+    """
+    rows = sorted((row for batch in step for row in batch), key=lambda row: lengths[row])
+    return _slices(rows[rank::size], batch_size)
 
 
 def by_length(examples: Sequence[Example], batch_size: int) -> list[MicroBatch]:

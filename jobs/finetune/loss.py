@@ -4,11 +4,11 @@ A vocabulary of 49,152 makes the output layer a fifth of SmolLM2's work and most
 in a chat row more than half of the positions are not supervised, so they are dropped before that layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from common.chat import Example
-from jobs.finetune.batches import IGNORED, by_length, collate, supervised_tokens
+from jobs.finetune.batches import IGNORED, collate
 
 
 class SupervisedHead:
@@ -46,10 +46,10 @@ def summed_nll(model: Any, head: SupervisedHead, ids: Any, targets: Any) -> Any:
     return cross_entropy(logits.float(), targets[positions], reduction="sum")
 
 
-def mean_nll(
-    model: Any, head: SupervisedHead, examples: Sequence[Example], *, pad_id: int, batch_size: int
+def total_nll(
+    model: Any, head: SupervisedHead, batches: Iterable[Sequence[Example]], *, pad_id: int
 ) -> float:
-    """Mean -log p in nats per supervised token over ``examples``, with dropout off."""
+    """Sum of -log p over the supervised tokens of ``batches``, in nats, with dropout off."""
     import torch
 
     device = next(model.parameters()).device
@@ -57,8 +57,8 @@ def mean_nll(
     model.eval()
     total = 0.0
     with torch.no_grad():
-        for rows in by_length(examples, batch_size):
-            ids, targets = collate([examples[row] for row in rows], pad_id)
+        for batch in batches:
+            ids, targets = collate(batch, pad_id)
             total += summed_nll(model, head, ids.to(device), targets.to(device)).item()
     model.train(was_training)
-    return total / supervised_tokens(examples)
+    return total

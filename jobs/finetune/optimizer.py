@@ -17,71 +17,67 @@ def scheduled_rate(step: int, *, total: int, warmup: int, peak: float) -> float:
 
 
 class MasterAdamW:
-    """AdamW on named parameters, each with a float32 master copy.
+    """AdamW on named parameters, over a float32 master copy of them all.
 
-    ``collect`` after each micro-batch's backward pass, ``step`` after the last.
+    ``collect`` after each micro-batch's backward pass, ``step`` after the last. Masters and ``gradient`` are one
+    flat tensor each, in the parameters' order: processes that train together add up one buffer, and the
+    update is one kernel instead of one for each of hundreds of small matrices.
     """
 
     def __init__(self, parameters: Iterable[tuple[str, Any]], *, weight_decay: float, dtype: Any) -> None:
         """Take the parameters' present values as masters, and cast the parameters to ``dtype``."""
         import torch
 
-        self._parameters = dict(parameters)
-        self.masters = {
-            name: torch.nn.Parameter(parameter.detach().float().clone())
-            for name, parameter in self._parameters.items()
-        }
-        for parameter in self._parameters.values():
+        self._parameters = [parameter for _, parameter in parameters]
+        flat = [parameter.detach().float().flatten() for parameter in self._parameters]
+        self.master = torch.nn.Parameter(torch.cat(flat))
+        self.gradient = torch.zeros_like(self.master)
+        self.master.grad = self.gradient
+        for parameter in self._parameters:
             parameter.data = parameter.data.to(dtype)
-        self._adam = torch.optim.AdamW(self.masters.values(), weight_decay=weight_decay, fused=True)
+        self._adam = torch.optim.AdamW([self.master], weight_decay=weight_decay, fused=True)
+        self._adam.state[self.master] = {
+            "step": torch.zeros((), device=self.master.device),
+            "exp_avg": torch.zeros_like(self.master),
+            "exp_avg_sq": torch.zeros_like(self.master),
+        }
 
     def collect(self) -> None:
-        """Add the parameters' gradients to the masters', in float32, and clear them."""
-        for name, parameter in self._parameters.items():
-            master = self.masters[name]
-            if parameter.grad is None:
-                continue
-            gradient = parameter.grad.float()
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
-            parameter.grad = None
+        """Add the parameters' gradients to ``gradient``, in float32, and clear them."""
+        for parameter, part in zip(self._parameters, self._parts(self.gradient), strict=True):
+            if parameter.grad is not None:
+                part.add_(parameter.grad)
+                parameter.grad = None
 
     def step(self, rate: float, max_norm: float) -> float:
-        """One update at learning rate ``rate``; returns the gradients' norm before clipping."""
+        """One update at learning rate ``rate``; returns the gradient's norm before clipping."""
         import torch
 
-        for group in self._adam.param_groups:
-            group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_(self.masters.values(), max_norm)
+        self._adam.param_groups[0]["lr"] = rate
+        norm = torch.nn.utils.clip_grad_norm_([self.master], max_norm)
         self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        self.gradient.zero_()
         self._publish()
         return float(norm)
 
     def tensors(self) -> dict[str, Any]:
-        """Everything that the next update depends on, by a flat name, exact."""
-        tensors = {f"master.{name}": master.detach() for name, master in self.masters.items()}
-        for name, master in self.masters.items():
-            for part, value in self._adam.state.get(master, {}).items():
-                tensors[f"{part}.{name}"] = value
-        return tensors
+        """Everything that the next update depends on: not copies, and exact."""
+        return {"master": self.master.detach(), **self._adam.state[self.master]}
 
     def load(self, tensors: dict[str, Any]) -> None:
         """Go on from what ``tensors`` returned."""
-        import torch
-
-        with torch.no_grad():
-            for name, master in self.masters.items():
-                master.copy_(tensors[f"master.{name}"])
-                self._adam.state[master] = {
-                    part: tensors[f"{part}.{name}"].to(master.device, copy=True)
-                    for part in ("step", "exp_avg", "exp_avg_sq")
-                    if f"{part}.{name}" in tensors
-                }
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
         self._publish()
 
     def _publish(self) -> None:
         import torch
 
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(self.masters[name])
+            for parameter, part in zip(self._parameters, self._parts(self.master), strict=True):
+                parameter.copy_(part)
+
+    def _parts(self, flat: Any) -> list[Any]:
+        """Views of ``flat`` in the parameters' shapes."""
+        parts = flat.detach().split([parameter.numel() for parameter in self._parameters])
+        return [part.view_as(parameter) for part, parameter in zip(parts, self._parameters, strict=True)]
