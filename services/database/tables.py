@@ -198,6 +198,20 @@ class Decision(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Training(Base):
+    """A fine-tune that holds a card now; ``until`` is when it is expected to let go, None while unknown.
+
+    Control writes these rows, and gateways read them for what they say while nothing serves.
+    ``person_id`` None is a job that was not asked for through the API.
+    """
+
+    __tablename__ = "trainings"
+
+    job_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person_id: Mapped[str | None] = mapped_column(ForeignKey("people.id"), index=True)
+    until: Mapped[datetime | None]
+
+
 class Completion(Base):
     """One request to the gateway: usage always; text (messages, answer) only where it may be stored."""
 
