@@ -30,17 +30,12 @@ class RegistryUnavailable(UserError):
     """MLflow cannot be reached, or refuses us."""
 
 
-class VersionTags(BaseModel):
-    """What is known of a version when it is made; one MLflow tag each, ``figures`` as JSON."""
+class Provenance(BaseModel):
+    """Where an adapter comes from, as far as that is known; for one made elsewhere, hardly at all."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base: str
-    revision: str
-    method: str
-    rank: int
-    sha256: str
-    """Digest over the adapter's files, as in its manifest."""
+    method: str = "lora"
     dataset_digest: str | None = None
     chat_template_hash: str | None = None
     training_precision: str | None = None
@@ -48,6 +43,18 @@ class VersionTags(BaseModel):
     job_id: str | None = None
     run_id: str | None = None
     figures: dict[str, float] = {}
+
+
+class VersionTags(Provenance):
+    """What is known of a version when it is made; one MLflow tag each, ``figures`` as JSON."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    base: str
+    revision: str
+    rank: int
+    sha256: str
+    """Digest over the adapter's files, as in its manifest."""
 
     def to_mlflow(self) -> list[dict[str, str]]:
         """As the REST API takes them; what is not known is left out."""

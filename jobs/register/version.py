@@ -8,33 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel as Schema
-from pydantic import ConfigDict
-
 from common import logging
 from common.adapters import CONFIG, WEIGHTS, describe, digest, make_manifest
 from common.control_client import ControlClient, ControlRefused, ControlUnavailable
 from common.errors import UserError
 from common.models import BaseModel
 from common.names import VersionName, check_bot_name
-from common.registry import RegisteredVersion, Registry, VersionTags
+from common.registry import Provenance, RegisteredVersion, Registry, VersionTags
 from common.storage import MANIFEST, Store, open_store
 from jobs.register import checks
-
-
-class Provenance(Schema):
-    """Where an adapter comes from, as far as that is known; for one made elsewhere, hardly at all."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: str = "lora"
-    dataset_digest: str | None = None
-    chat_template_hash: str | None = None
-    training_precision: str | None = None
-    serving_precision: str | None = None
-    job_id: str | None = None
-    run_id: str | None = None
-    figures: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
