@@ -5,6 +5,7 @@
 
 Killed at any moment, the same command goes on from the last checkpoint and, on a CPU, ends with the very
 same weights. Exit codes: 0 done, 2 configuration or data, 3 needs a bigger GPU; others are worth a retry.
+Several processes, on one machine or many, train together when ``jobs.finetune.torchrun`` starts them.
 """
 
 import os
@@ -25,8 +26,10 @@ def main() -> None:
         _leave_out_quantization()
 
     from jobs.finetune.job import finetune
+    from jobs.finetune.world import joined
 
-    finetune(config)
+    with joined(config.peer_timeout) as world:
+        finetune(config, world)
 
 
 def _yield_waiting_cores() -> None:

@@ -1,6 +1,6 @@
 """Checkpoints: everything that the next step depends on, whole or not there.
 
-``checkpoints/step-00000050/`` holds ``state.safetensors`` (masters, moments, random states) and
+``checkpoints/step-00000050/`` holds ``state.safetensors`` (masters and moments) and
 ``manifest.json`` (step, identity, sha256). It is written under a temporary name, synced and renamed. A copy
 in an object store gets a prefix of its own, with its manifest last.
 """

@@ -1,4 +1,7 @@
-"""What a run starts from: the base model, the rows as token ids, and what a resume must share."""
+"""What a run starts from: the base model, the rows as token ids, and what a resume must share.
+
+Every process of a run reads all of it for itself.
+"""
 
 import hashlib
 import json
@@ -9,15 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.chat import Example, encode_rows
+from common.chat import Example, encode_rows, pad_id, template_hash
 from common.errors import UserError
 from common.finetune_config import FinetuneConfig
 from common.models import BaseModel, resolve
 from common.rows import Dataset, read_rows
 from common.storage import fetch
-
-WORLD_SIZE = 1
-"""How many processes train together; recorded, because it decides the order of the sums."""
+from jobs.finetune.model import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Identity:
     dataset_digest: str
     validation_digest: str | None
     world_size: int
+    """How many processes train together, which decides the order of the sums."""
 
     @property
     def digest(self) -> str:
@@ -56,8 +58,19 @@ class Sources:
     identity: Identity
 
 
-def read_sources(config: FinetuneConfig) -> Sources:
-    """Find the base and read the rows.
+@dataclass(frozen=True)
+class Rows:
+    """The rows as token ids, and what else the tokenizer decides."""
+
+    training: list[Example]
+    validation: list[Example]
+    pad_id: int
+    template: str
+    """Hash of the chat template."""
+
+
+def read_sources(config: FinetuneConfig, world_size: int) -> Sources:
+    """Find the base and read the rows, for a run of ``world_size`` processes.
 
     Raises:
         UserError: the model, a file or rows are missing or cannot be used.
@@ -70,17 +83,31 @@ def read_sources(config: FinetuneConfig) -> Sources:
         base_revision=base.revision,
         dataset_digest=dataset.digest,
         validation_digest=validation.digest if validation else None,
-        world_size=WORLD_SIZE,
+        world_size=world_size,
     )
     return Sources(base, dataset, validation, identity)
 
 
-def encoded(config: FinetuneConfig, tokenizer: Any, dataset: Dataset, source: str) -> list[Example]:
+def encode(config: FinetuneConfig, sources: Sources) -> Rows:
     """The rows as token ids with their supervised positions.
 
     Raises:
-        DatasetError: rows that are too long or that the template cannot render, each by line of ``source``.
+        DatasetError: rows that are too long or that the template cannot render, each by its line.
     """
+    tokenizer = load_tokenizer(sources.base)
+    return Rows(
+        training=_encode(config, tokenizer, sources.dataset, config.data),
+        validation=_encode(config, tokenizer, sources.validation, config.validation),
+        pad_id=pad_id(tokenizer),
+        template=template_hash(tokenizer),
+    )
+
+
+def _encode(
+    config: FinetuneConfig, tokenizer: Any, dataset: Dataset | None, source: str | None
+) -> list[Example]:
+    if not dataset or not source:
+        return []
     return encode_rows(
         tokenizer,
         dataset.chat_rows(),

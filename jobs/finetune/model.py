@@ -100,13 +100,21 @@ def save_adapter(trainable: Trainable, base: BaseModel, folder: Path) -> None:
 def _load_base(config: FinetuneConfig, base: BaseModel, device: Any, precision: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {"dtype": torch_dtype(precision), "attn_implementation": "sdpa"}
+    options: dict[str, Any] = {"dtype": torch_dtype(precision), "attn_implementation": _attention(base)}
     if config.method == "qlora":
         options["quantization_config"] = _nf4(precision)
     if config.method == "qlora" or device.type == "cuda":
         options["device_map"] = {"": device}
     model = AutoModelForCausalLM.from_pretrained(base.path, local_files_only=True, **options)
     return model.requires_grad_(False)
+
+
+def _attention(base: BaseModel) -> str:
+    """torch's fused attention, but where scores are capped (Gemma 2), which it cannot do."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(base.path, local_files_only=True)
+    return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
 
 
 def _nf4(precision: str) -> Any:

@@ -19,9 +19,9 @@ def scheduled_rate(step: int, *, total: int, warmup: int, peak: float) -> float:
 class MasterAdamW:
     """AdamW on named parameters, over a float32 master copy of them all.
 
-    ``collect`` after each micro-batch's backward pass, ``step`` after the last. Masters and ``gradient`` are one
-    flat tensor each, in the parameters' order: processes that train together add up one buffer, and the
-    update is one kernel instead of one for each of hundreds of small matrices.
+    ``collect`` after each micro-batch's backward pass, ``step`` after the last. ``master`` and ``gradient``
+    are one flat tensor each, in the parameters' order: processes that train together add up one buffer, and
+    the update is one kernel instead of one for each of hundreds of small matrices.
     """
 
     def __init__(self, parameters: Iterable[tuple[str, Any]], *, weight_decay: float, dtype: Any) -> None:

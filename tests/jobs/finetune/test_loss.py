@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from common.chat import Example
 from jobs.finetune.batches import collate
-from jobs.finetune.loss import SupervisedHead, mean_nll, summed_nll
+from jobs.finetune.loss import SupervisedHead, summed_nll, total_nll
 
 EXAMPLES = [
     Example([5, 6, 7, 8, 9, 10, 11], [False] * 4 + [True] * 3),
@@ -50,15 +50,16 @@ def test_logits_are_made_at_supervised_positions_only(model: Any) -> None:
     head = SupervisedHead(model)
     seen: list[torch.Size] = []
     hook = model.lm_head.register_forward_hook(lambda _, inputs, output: seen.append(output.shape))
-    mean_nll(model, head, EXAMPLES, pad_id=1, batch_size=8)
+    total_nll(model, head, [EXAMPLES], pad_id=1)
     hook.remove()
     assert seen == [torch.Size([6, 49152])]
 
 
-def test_the_mean_is_over_tokens_not_over_batches(model: Any) -> None:
+def test_the_sum_does_not_depend_on_how_rows_are_put_into_batches(model: Any) -> None:
     head = SupervisedHead(model)
-    means = [mean_nll(model, head, EXAMPLES, pad_id=1, batch_size=size) for size in (1, 2, 3)]
-    assert means == pytest.approx([sum(plain_nll(model, example) for example in EXAMPLES) / 6] * 3, rel=1e-5)
+    ways = ([EXAMPLES], [EXAMPLES[:2], EXAMPLES[2:]], [[example] for example in EXAMPLES])
+    sums = [total_nll(model, head, batches, pad_id=1) for batches in ways]
+    assert sums == pytest.approx([sum(plain_nll(model, example) for example in EXAMPLES)] * 3, rel=1e-5)
 
 
 def test_outside_of_training_the_model_gives_all_its_logits(model: Any) -> None:

@@ -48,7 +48,7 @@ def uninterrupted(jobs: Jobs, tiny_base: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize(
-    "seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 20))]
+    "seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 23))]
 )
 def test_sigkill_and_the_same_command_end_with_bitwise_equal_weights(
     seed: int, uninterrupted: Uninterrupted, jobs: Jobs, tiny_base: Path, tmp_path: Path

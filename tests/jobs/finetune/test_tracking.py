@@ -97,7 +97,7 @@ def sources(tiny_base: Path, data: Path, tmp_path: Path, mlflow_url: str) -> tup
     config = FinetuneConfig(
         base=str(tiny_base), data=str(data), output=tmp_path / "out", mlflow_tracking_uri=mlflow_url
     )
-    return config, read_sources(config)
+    return config, read_sources(config, world_size=1)
 
 
 def test_what_mlflow_missed_while_it_was_away_is_sent_when_it_is_back(
