@@ -5,11 +5,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
 
 from common import tracing
 from common.asgi import Observed
 from common.logging import project_version
-from common.openai_errors import install_handlers
+from common.openai_errors import install_handlers, respond, unavailable
+from common.storage import StorageUnavailable
 from services.control import admin, background
 from services.control.context import Control, make_control
 from services.control.limits import BodyLimit
@@ -24,7 +27,7 @@ from services.control.routes import (
     system,
     versions,
 )
-from services.control.runner import Runner
+from services.control.runner import Runner, RunnerUnavailable
 from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.upgrade import upgrade
@@ -53,9 +56,15 @@ def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastA
         app.include_router(routes.router)
     admin.mount(app, control)
     install_handlers(app)
+    for away in (RunnerUnavailable, StorageUnavailable):
+        app.add_exception_handler(away, _unavailable)
     app.add_middleware(BodyLimit)
     app.add_middleware(Observed, component="control", traced=bool(settings.otel_exporter_otlp_endpoint))
     return app
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    return respond(unavailable(str(error)))
 
 
 @asynccontextmanager

@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
 from common import logging
 from services.control import repair, uploads
 from services.control.context import Control
-from services.control.fine_tune_views import result_file_id
+from services.control.fine_tune_views import estimate_finish, result_file_id
 from services.control.fine_tunes import incoming_folder
 from services.control.runner import FINISHED, Job, Runner
-from services.database.queries import files
-from services.database.tables import File
+from services.database import credentials
+from services.database.queries import files, trainings
+from services.database.tables import File, Training
 
 TICK_SECONDS = 1.0
 RESULT_PURPOSE = "fine-tune-results"
@@ -34,11 +36,15 @@ async def running(control: Control) -> AsyncIterator[None]:
 
 
 async def look_after_jobs(control: Control) -> None:
-    """One round: start what is queued, see to what died, keep the figures of what has ended."""
+    """One round: start what is queued, see to what died, keep the figures of what has ended.
+
+    And tell gateways which fine-tunes hold a card, and until when: meanwhile there may be no vLLM.
+    """
     if control.runner is None:
         return
     await asyncio.to_thread(control.runner.tick)
     jobs = await asyncio.to_thread(control.runner.list)
+    await _tell_gateways(control, control.runner, jobs)
     finished = {result_file_id(job.spec.id): job for job in jobs if job.status.state in FINISHED}
     async with control.database.read() as session:
         kept = await files.existing(session, list(finished))
@@ -46,12 +52,37 @@ async def look_after_jobs(control: Control) -> None:
         await _keep_results(control, control.runner, finished[file_id], file_id)
 
 
+async def _tell_gateways(control: Control, runner: Runner, jobs: Sequence[Job]) -> None:
+    training = [job for job in jobs if job.status.step == "finetune" and job.status.state == "running"]
+    rows = []
+    for job in training:
+        until = estimate_finish(job, list(await asyncio.to_thread(runner.events, job.spec.id)))
+        rows.append(
+            Training(
+                job_id=job.spec.id,
+                person_id=job.spec.person_id or None,
+                until=datetime.fromtimestamp(until, UTC) if until else None,
+            )
+        )
+    async with control.database.session() as session:
+        await trainings.replace(session, rows)
+
+
 async def _keep_results(control: Control, runner: Runner, job: Job, file_id: str) -> None:
     figures = await asyncio.to_thread(runner.results, job.spec.id)
     if figures:
         name = f"{job.spec.id}-metrics.jsonl"
-        row = File(id=file_id, person_id=job.spec.person_id, filename=name, purpose=RESULT_PURPOSE)
+        person_id = job.spec.person_id or await _first_owner(control)
+        row = File(id=file_id, person_id=person_id, filename=name, purpose=RESULT_PURPOSE)
         await uploads.keep(control, row, figures)
+
+
+async def _first_owner(control: Control) -> str:
+    """Whom belongs what nobody made through the API."""
+    async with control.database.read() as session:
+        owner = await credentials.first_owner(session)
+    assert owner is not None, "control makes an owner before it serves"
+    return owner.person_id
 
 
 async def _every(

@@ -1,11 +1,17 @@
 """What one control process works with, made once and handed to its routes and background work."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from common.openai_errors import unavailable
 from common.registry import Registry
 from common.storage import StorageUnavailable, Store, open_store
+from services.control.kubernetes.api import Cluster
+from services.control.kubernetes.manifest import Templates
+from services.control.kubernetes.placement import Placement
+from services.control.kubernetes.records import Records
+from services.control.kubernetes.runner import Chart, KubernetesRunner
 from services.control.local_runner import LocalRunner
 from services.control.runner import Runner
 from services.control.settings import ROOT, ControlSettings
@@ -37,6 +43,8 @@ def make_control(settings: ControlSettings, runner: Runner | None = None) -> Con
     """Everything that ``settings`` names, or another ``runner`` than they do; nothing connects yet."""
     if runner is None and settings.runner == "local":
         runner = make_local_runner(settings)
+    if runner is None and settings.runner == "kubernetes":
+        runner = make_kubernetes_runner(settings)
     return Control(settings, Database(settings.database_url), runner, _registry(settings))
 
 
@@ -51,6 +59,14 @@ def make_local_runner(settings: ControlSettings, root: Path = ROOT) -> LocalRunn
         "CONTROL_TOKEN": settings.control_token.get_secret_value(),
     }
     return LocalRunner(settings.jobs_dir.resolve(), environment, root)
+
+
+def make_kubernetes_runner(settings: ControlSettings) -> KubernetesRunner:
+    """The runner on the cluster that this process runs in, or that KUBECONFIG names."""
+    cluster = Cluster(settings.namespace, settings.owner_configmap)
+    cards = Placement(cluster, settings.gpu_discover_nodes, settings.gpu_classes, settings.model_cache_dir)
+    chart = Chart(Templates(settings.job_templates), settings.base_models, cards)
+    return KubernetesRunner(cluster, Records(partial(open_store, settings.store_url)), chart)
 
 
 def _registry(settings: ControlSettings) -> Registry | None:

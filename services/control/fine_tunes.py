@@ -4,23 +4,25 @@ import asyncio
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from common import models
-from common.errors import UserError
+from common.errors import TooBigError, UserError
 from common.finetune_config import FinetuneConfig
 from common.job_config import load_yaml
-from common.models import BaseModel
 from common.names import VersionName, check_bot_name
 from common.openai_errors import OpenAIError, invalid, not_found
 from common.settings import explain
+from services.control.bases import Base, find_base
 from services.control.context import Control
 from services.control.datasets import prepare
 from services.control.runner import Job, JobSpec, Runner
-from services.control.settings import ROOT
+from services.control.settings import ROOT, ControlSettings
 from services.control.shapes.fine_tuning import Hyperparameters, JobCreate
 from services.database.credentials import Caller
 from services.database.queries import bots, files
@@ -40,7 +42,7 @@ async def create(control: Control, caller: Caller, request: JobCreate) -> Job:
     runner = require_runner(control)
     bot = _bot(request)
     asked = _hyperparameters(request)
-    base = await asyncio.to_thread(_base, request.model, control.settings.model_cache_dir)
+    base = await asyncio.to_thread(_base, request.model, control.settings)
     training = await _file(control, caller, request.training_file, "training_file")
     validation = None
     if request.validation_file:
@@ -63,7 +65,10 @@ async def create(control: Control, caller: Caller, request: JobCreate) -> Job:
         ),
         regression_set=str(control.settings.regression_set),
         held_out_rows=0,
+        node_class=request.onggi.node_class,
     )
+    with _mistakes("model"):
+        await asyncio.to_thread(runner.check, spec)
     return await _start(control, runner, spec, base, training, validation)
 
 
@@ -74,7 +79,7 @@ def require_runner(control: Control) -> Runner:
         OpenAIError: 503, this installation cannot fine-tune.
     """
     if control.runner is None or not control.settings.mlflow_tracking_uri:
-        missing = "RUNNER=local" if control.runner is None else "MLFLOW_TRACKING_URI"
+        missing = "RUNNER=local or kubernetes" if control.runner is None else "MLFLOW_TRACKING_URI"
         raise OpenAIError(503, f"This installation cannot fine-tune: set {missing}.", code="no_runner")
     return control.runner
 
@@ -98,14 +103,15 @@ def may_see(caller: Caller, job: Job) -> bool:
 
 
 async def _start(
-    control: Control, runner: Runner, spec: JobSpec, base: BaseModel, training: File, validation: File | None
+    control: Control, runner: Runner, spec: JobSpec, base: Base, training: File, validation: File | None
 ) -> Job:
     incoming = incoming_folder(control) / spec.id
     try:
         held = await asyncio.to_thread(_prepare, control, training, validation, incoming)
         async with control.database.session() as session:
-            await bots.ensure(session, spec.bot, spec.person_id, base.name, base.revision)
-        await asyncio.to_thread(runner.start, spec.model_copy(update={"held_out_rows": held}), incoming)
+            await bots.ensure(session, spec.bot, spec.person_id, base.name, base.revision or None)
+        with _mistakes("model"):
+            await asyncio.to_thread(runner.start, spec.model_copy(update={"held_out_rows": held}), incoming)
         await asyncio.to_thread(runner.tick)
     finally:
         await asyncio.to_thread(shutil.rmtree, incoming, ignore_errors=True)
@@ -145,7 +151,17 @@ def _hyperparameters(request: JobCreate) -> Hyperparameters:
     return request.hyperparameters or Hyperparameters()
 
 
-def _base(name: str, cache_dir: Path) -> BaseModel:
+@contextmanager
+def _mistakes(param: str) -> Iterator[None]:
+    try:
+        yield
+    except TooBigError as error:
+        raise invalid(str(error), param, "does_not_fit") from None
+    except UserError as error:
+        raise invalid(str(error), param) from None
+
+
+def _base(name: str, settings: ControlSettings) -> Base:
     if VersionName.parse(name):
         message = (
             f"{name} is an adapter, and every version is trained from the base on all rows: name the base."
@@ -154,9 +170,12 @@ def _base(name: str, cache_dir: Path) -> BaseModel:
     if models.looks_like_a_path(name):
         raise invalid(f"model {name!r} is a path: name a base model that was downloaded.", "model")
     try:
-        return models.resolve(name, cache_dir)
+        if settings.base_models:
+            return find_base(name, settings.base_models)
+        found = models.resolve(name, settings.model_cache_dir)
     except UserError as error:
         raise invalid(str(error), "model", "model_not_found") from None
+    return Base(name=found.name, source=name, revision=found.revision)
 
 
 async def _file(control: Control, caller: Caller, file_id: str, param: str) -> File:

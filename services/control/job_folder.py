@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import yaml
 
-from services.control.runner import Job, JobEvent, JobSpec, JobStatus
+from services.control.runner import Job, JobEvent, JobSpec, JobStatus, step_event
 
 TRAIN = "train.jsonl"
 HELD_OUT = "held_out.jsonl"
@@ -75,7 +75,7 @@ class JobFolder:
         """Events and the training's steps, the oldest first."""
         told = [JobEvent.model_validate(line) for line in _lines(self.path / "events.jsonl")]
         began = next((event.created_at for event in told if "finetune" in event.message), 0.0)
-        steps = [_step_event(line, began) for line in self.metrics()]
+        steps = [step_event(line, began) for line in self.metrics()]
         return sorted(told + steps, key=lambda event: event.created_at)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -92,16 +92,6 @@ class JobFolder:
     def log(self, step: str) -> Path:
         """Where a step's output goes."""
         return self.path / f"{step}.log"
-
-
-def _step_event(line: dict[str, Any], began: float) -> JobEvent:
-    loss = line.get("loss")
-    shown = f", training loss {loss:.2f}" if isinstance(loss, float) else ""
-    data = {"step": line.get("step"), "train_loss": loss} | {
-        key: line[key] for key in ("epoch", "learning_rate", "tokens_per_second") if key in line
-    }
-    message = f"Step {line.get('step')}{shown}"
-    return JobEvent(created_at=line.get("time", began), message=message, type="metrics", data=data)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

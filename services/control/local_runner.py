@@ -41,6 +41,9 @@ class LocalRunner:
         self._lock = threading.Lock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
+    def check(self, spec: JobSpec) -> None:
+        """Whatever this machine's card is, jobs.finetune itself plans for it, and says what would fit."""
+
     def start(self, spec: JobSpec, inputs: Path) -> None:
         """Queue the job; the next ``tick`` starts it when no other runs."""
         self.folder.mkdir(parents=True, exist_ok=True)

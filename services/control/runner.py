@@ -4,7 +4,7 @@ A fine-tune is two steps, ``finetune`` then ``evaluate``, and is running until t
 own record is the truth about it: control keeps none beside it, so nothing can disagree after a restart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -34,6 +34,8 @@ class JobSpec(BaseModel):
     regression_set: str
     held_out_rows: int
     """Rows that only ``evaluate`` sees; with none there is nothing to judge on."""
+    node_class: str | None = None
+    """The kind of card that was asked for; the planner chooses where none was."""
 
 
 class JobError(BaseModel):
@@ -85,8 +87,33 @@ class Job(BaseModel):
     status: JobStatus
 
 
+class RunnerUnavailable(Exception):
+    """What runs the fine-tunes does not answer now; worth asking again."""
+
+
+def step_event(line: Mapping[str, Any], began: float) -> JobEvent:
+    """A step of the training, as metrics.jsonl has it, as an event; ``began`` is for lines without a time."""
+    loss = line.get("loss")
+    shown = f", training loss {loss:.2f}" if isinstance(loss, float) else ""
+    data = {"step": line.get("step"), "train_loss": loss} | {
+        key: line[key] for key in ("epoch", "learning_rate", "tokens_per_second") if key in line
+    }
+    message = f"Step {line.get('step')}{shown}"
+    return JobEvent(created_at=line.get("time", began), message=message, type="metrics", data=data)
+
+
 class Runner(Protocol):
-    """Runs fine-tunes. Calls block; in an event loop they belong in a thread."""
+    """Runs fine-tunes. Calls block; in an event loop they belong in a thread.
+
+    Each may raise ``RunnerUnavailable`` or ``common.storage.StorageUnavailable``.
+    """
+
+    def check(self, spec: JobSpec) -> None:
+        """Refuse, before anything is made, what this runner cannot run.
+
+        Raises:
+            UserError: no card is big enough, say; the sentence says what would do.
+        """
 
     def start(self, spec: JobSpec, inputs: Path) -> None:
         """Take the job, and the folder ``inputs`` (train.jsonl, held_out.jsonl), which is moved away."""

@@ -1,12 +1,13 @@
 """What control reads from its environment."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
 from common.models import default_cache_dir
 from common.settings import Settings
+from services.control.bases import Base
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SECRET = "change-me"  # noqa: S105 - refused outside DEBUG
@@ -30,8 +31,19 @@ class ControlSettings(Settings):
     mlflow_tracking_uri: str = ""
     vllm_base_url: str = "http://127.0.0.1:8000/v1"
     control_url: str = ""
-    runner: Literal["local", "none"] = "local"
+    runner: Literal["local", "kubernetes", "none"] = "local"
     jobs_dir: Path = Path(".onggi/jobs")
+    """Where rows are gathered and, with the local runner, where jobs lie."""
+    namespace: str = "default"
+    job_templates: Path = Path("/etc/onggi/jobs")
+    """The chart's Job templates: finetune.yaml and evaluate.yaml."""
+    owner_configmap: str = ""
+    """The ConfigMap that Jobs belong to, so that they go with the release."""
+    base_models: tuple[Base, ...] = ()
+    """What is served, where control has no models on its disk: JSON, a list of name, source and revision."""
+    gpu_discover_nodes: bool = False
+    gpu_classes: tuple[dict[str, Any], ...] = ()
+    """The cards that nodes' labels do not tell of: JSON, as the chart's gpu.classes."""
     regression_set: Path = ROOT / "jobs" / "samples" / "regression.jsonl"
     otel_exporter_otlp_endpoint: str = ""
 

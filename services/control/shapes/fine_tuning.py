@@ -47,6 +47,11 @@ class OnggiOptions(Given):
         default=None, description="nf4 keeps the base in 4 bits (QLoRA)"
     )
     max_length: int | None = Field(default=None, ge=8)
+    node_class: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        description="the kind of card, such as rtx5090; where none is named, the smallest that fits",
+    )
     recipe: str | None = Field(
         default=None, pattern=r"^[a-z0-9][a-z0-9._-]*$", description="a file of jobs/recipes"
     )
