@@ -11,7 +11,6 @@ import pytest
 
 from tests.demo import ROOT
 
-
 SET_CHILD_SUBREAPER = 36  # linux/prctl.h: what a container's first process is by itself
 
 
