@@ -5,6 +5,8 @@ GATEWAY_URL=http://127.0.0.1:8080 CONTROL_URL=http://127.0.0.1:8080 python -m se
 
 import os
 
+from prometheus_client import start_http_server
+
 from common import errors, logging
 from common.serving import serve
 from common.settings import load
@@ -19,6 +21,8 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from services.ui.app import create_app
 
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, settings.ui_host)
     serve(create_app(settings), host=settings.ui_host, port=settings.ui_port, drain_seconds=5)
 
 

@@ -29,7 +29,8 @@ def create_app(settings: UiSettings) -> FastAPI:
     app = FastAPI(title="Onggi UI", lifespan=lifespan, openapi_url=None)
     app.state.api = api
     app.add_api_route("/health", _health)
-    app.add_api_route("/metrics", _metrics)
+    if settings.metrics_port is None:
+        app.add_api_route("/metrics", _metrics)
     app.include_router(visitors.router)
     app.mount("/look", StaticFiles(directory=page.LOOK))
     _mount_chat(app, Chat(api))

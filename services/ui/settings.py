@@ -23,5 +23,7 @@ class UiSettings(Settings):
     debug: bool = False
     ui_host: str = "127.0.0.1"
     ui_port: int = Field(default=7860, ge=1, le=65535)
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """A port for /metrics alone, where an Ingress routes every path of the other one; else they share it."""
     gateway_url: Address = "http://127.0.0.1:8080"
     control_url: Address = "http://127.0.0.1:8080"
