@@ -1,4 +1,4 @@
-"""Behind an Ingress every path of the page's port is open to people, so the metrics have a port of their own."""
+"""Behind an Ingress every path of the page's port is open, so the metrics have a port of their own."""
 
 import os
 import subprocess
