@@ -22,6 +22,7 @@ def main() -> None:
     config = parse(FinetuneConfig, sys.argv[1:], prog="python -m jobs.finetune")
     logging.configure("finetune")
     _yield_waiting_cores()
+    _let_segments_grow()
     if config.method == "lora":
         _leave_out_quantization()
 
@@ -38,6 +39,15 @@ def _yield_waiting_cores() -> None:
     OpenMP reads this when torch loads it, so it has to be set before.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _let_segments_grow() -> None:
+    """Batches have different lengths, and segments of fixed size would leave gaps between them.
+
+    torch reads it with its first allocation on a GPU; the planner counts on it.
+    """
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 
 def _leave_out_quantization() -> None:

@@ -18,6 +18,7 @@ from common.finetune_config import FinetuneConfig
 from common.models import BaseModel, resolve
 from common.rows import Dataset, read_rows
 from common.storage import fetch
+from jobs.finetune.memory import check_fits
 from jobs.finetune.model import load_tokenizer
 
 
@@ -89,18 +90,21 @@ def read_sources(config: FinetuneConfig, world_size: int) -> Sources:
 
 
 def encode(config: FinetuneConfig, sources: Sources) -> Rows:
-    """The rows as token ids with their supervised positions.
+    """The rows as token ids with their supervised positions, once it is sure that they fit the GPU.
 
     Raises:
         DatasetError: rows that are too long or that the template cannot render, each by its line.
+        TooBigError: this process has a GPU, and its memory is not enough.
     """
     tokenizer = load_tokenizer(sources.base)
-    return Rows(
+    rows = Rows(
         training=_encode(config, tokenizer, sources.dataset, config.data),
         validation=_encode(config, tokenizer, sources.validation, config.validation),
         pad_id=pad_id(tokenizer),
         template=template_hash(tokenizer),
     )
+    check_fits(config, sources.base, rows.training)
+    return rows
 
 
 def _encode(

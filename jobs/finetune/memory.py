@@ -1,10 +1,61 @@
-"""What to say when a GPU's memory is not enough."""
+"""Whether a GPU's memory is enough, before anything is loaded; and what to say when it was not after all."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
-from common.errors import TooBigError
+from common.chat import Example
+from common.errors import TooBigError, UserError
 from common.finetune_config import FinetuneConfig
+from common.models import BaseModel
+from common.vram import Training, from_folder, of_config
+from common.vram.cards import DRIVER_BYTES
+
+_log = logging.getLogger(__name__)
+
+
+def check_fits(config: FinetuneConfig, base: BaseModel, rows: Sequence[Example]) -> None:
+    """Refuse a run on ``rows`` that the planner says does not fit the GPU at hand.
+
+    Raises:
+        TooBigError: with the plan and what would fit.
+    """
+    memory = card_memory()
+    if memory is None or not rows:
+        return
+    try:
+        plan = training_of(config, base, rows).plan()
+    except UserError as error:
+        _log.warning("the memory is not planned: %s", error)
+        return
+    if not plan.fits(memory):
+        raise plan.too_big(memory, "this card")
+
+
+def training_of(config: FinetuneConfig, base: BaseModel, rows: Sequence[Example]) -> Training:
+    """The run as the planner sees it, with the longest micro-batch that these rows can make."""
+    batch = min(config.batch_size, len(rows))
+    supervised = sorted((sum(row.supervised[1:]) for row in rows), reverse=True)
+    return replace(
+        of_config(config, from_folder(base.path, base.name)),
+        batch=batch,
+        length=max(len(row.input_ids) for row in rows),
+        supervised=sum(supervised[:batch]),
+    )
+
+
+def card_memory() -> int | None:
+    """The whole memory of the GPU at hand as its driver states it; None without one.
+
+    Not what is free just now: a server that was preempted for this run may still be leaving.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    seen = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return int(seen) + DRIVER_BYTES
 
 
 @contextmanager
