@@ -1,6 +1,6 @@
 """Checkpoints: everything that the next step depends on, whole or not there.
 
-``checkpoints/step-00000050/`` holds ``state.safetensors`` (masters and moments) and
+``checkpoints/step-00000050/`` holds ``state.safetensors`` (masters and moments), the run's books so far and
 ``manifest.json`` (step, identity, sha256). It is written under a temporary name, synced and renamed. A copy
 in an object store gets a prefix of its own, with its manifest last.
 """
@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,13 @@ class Checkpoint:
         tensors: dict[str, Any] = load_file(self.folder / TENSORS)
         return tensors
 
+    def restore(self, books: Sequence[Path]) -> None:
+        """Put back those of ``books`` that are missing, as on a pod whose disk is a new one."""
+        for book in books:
+            saved = self.folder / book.name
+            if saved.exists() and not book.exists():
+                shutil.copy(saved, book)
+
 
 class Checkpoints:
     """The newest checkpoints of one run, in ``folder`` and, where given, below ``prefix`` in ``store``."""
@@ -59,8 +67,8 @@ class Checkpoints:
         self._store = store
         self._prefix = prefix
 
-    def save(self, state: State, tensors: dict[str, Any]) -> None:
-        """Write a checkpoint, and remove all but the newest two."""
+    def save(self, state: State, tensors: dict[str, Any], books: Sequence[Path] = ()) -> None:
+        """Write a checkpoint with copies of ``books``, and remove all but the newest two."""
         from safetensors.torch import save
 
         data = save(tensors)
@@ -68,6 +76,9 @@ class Checkpoints:
         temporary = self._folder / f".new-{uuid.uuid4().hex}"
         temporary.mkdir(parents=True)
         write_durably(temporary / TENSORS, data)
+        for book in books:
+            if book.exists():
+                write_durably(temporary / book.name, book.read_bytes())
         write_durably(temporary / MANIFEST, json.dumps(record, indent=2).encode())
         fsync_folder(temporary)
         final = self._folder / f"step-{state.step:08d}"

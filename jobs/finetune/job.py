@@ -4,9 +4,11 @@ Every process of a run goes through it together; the one that leads has ``Lead``
 """
 
 from contextlib import ExitStack
+from dataclasses import asdict
 
+from common.errors import UserError
 from common.finetune_config import FinetuneConfig
-from jobs.finetune.inputs import encode, read_sources
+from jobs.finetune.inputs import Identity, encode, read_sources
 from jobs.finetune.lead import Lead
 from jobs.finetune.result import Result
 from jobs.finetune.run import Run
@@ -28,6 +30,8 @@ def finetune(config: FinetuneConfig, world: World) -> Result | None:
         with world.agreement():
             sources = read_sources(config, world.size)
             lead = Lead(config, sources) if world.leads else None
+        with world.agreement():
+            _refuse_strangers(world, sources.identity)
         if not world.told(lead and lead.finished):
             with world.agreement():
                 rows = encode(config, sources)
@@ -36,3 +40,13 @@ def finetune(config: FinetuneConfig, world: World) -> Result | None:
             Run(config, world, sources, rows, lead).train()
         with world.agreement():
             return lead.register() if lead else None
+
+
+def _refuse_strangers(world: World, mine: Identity) -> None:
+    """Pods read files of their own; processes that read different ones would train nonsense together."""
+    changes = mine.changes_since(Identity(**world.told(asdict(mine))))
+    if changes:
+        raise UserError(
+            f"process {world.rank} has not what process 0 has ({'; '.join(changes)}): "
+            "give all processes the same configuration, base and rows"
+        )

@@ -60,6 +60,8 @@ class Lead:
                 self.output.clear()
                 self._checkpoints.clear()
             self._checkpoints.sweep()
+            if self.checkpoint:
+                self.checkpoint.restore(self.output.books)
             self.tracker = open_tracker(self.config, self.sources, self.output.run)
             yield
 
@@ -72,7 +74,8 @@ class Lead:
                 self._report(step)
                 progress.show(step)
                 if step.step % self.config.checkpoint_every == 0 and step.step < trainer.total_steps:
-                    self._checkpoints.save(replace(state, step=step.step), trainer.tensors())
+                    now = replace(state, step=step.step)
+                    self._checkpoints.save(now, trainer.tensors(), self.output.books)
                 self.tracker.send(self.metrics.steps)
         self.metrics.close()
 
@@ -84,13 +87,14 @@ class Lead:
         files = [self.output.metrics, *(self.output.adapter / name for name in names)]
         self.tracker.finish(self.metrics.steps, self.result, files)
         write_result(self.output.result, self.result)
-        self._checkpoints.clear()
         self.log.info(
             "finished", adapter=self.result.adapter, loss=self.result.train_loss, step=self.result.steps
         )
 
     def register(self) -> Result:
         """Make the adapter a version of its bot, unless it has none or is one already.
+
+        Checkpoints stay until then: a pod that dies may lose the result with its disk.
 
         Raises:
             UserError: the registry refuses it.
@@ -100,6 +104,7 @@ class Lead:
             version = register(self.config, self.sources.base, self.result, self._destination)
             self.result = self.result.registered(version)
             write_result(self.output.result, self.result)
+        self._checkpoints.clear()
         return self.result
 
     def _open_checkpoints(self) -> Checkpoints:

@@ -19,6 +19,8 @@ class Output:
         self.metrics = folder / "metrics.jsonl"
         self.result = folder / "result.json"
         self.run = folder / "mlflow-run"
+        self.books = (self.metrics, self.run)
+        """What a run must not lose when it goes on elsewhere, besides its checkpoint's tensors."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:

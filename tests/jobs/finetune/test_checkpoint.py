@@ -28,6 +28,22 @@ def test_what_was_saved_comes_back_exactly(tmp_path: Path) -> None:
     assert all(torch.equal(tensors[name], tensor) for name, tensor in TENSORS_NOW.items())
 
 
+def test_the_books_come_back_where_they_are_missing(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    (here / "metrics.jsonl").write_text("a step\n")
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(state(5), TENSORS_NOW, [here / "metrics.jsonl", here / "mlflow-run"])
+    latest = checkpoints.latest()
+    assert latest is not None
+    (here / "metrics.jsonl").write_text("a step\nanother\n")
+    for folder in (here, there):
+        latest.restore([folder / "metrics.jsonl", folder / "mlflow-run"])
+    assert (here / "metrics.jsonl").read_text() == "a step\nanother\n"
+    assert [(path.name, path.read_text()) for path in there.iterdir()] == [("metrics.jsonl", "a step\n")]
+
+
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step in (5, 10, 15, 20):
