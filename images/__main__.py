@@ -37,6 +37,8 @@ def main() -> None:
             )
         )
         return
+    if arguments.command == "push" and not arguments.registry:
+        raise errors.UserError("push where to? `make images-push REGISTRY=registry.example.com/team`")
     engine = engines.find()
     build_all(engine, builds, arguments.tag)
     if arguments.command == "load":

@@ -32,7 +32,14 @@ run_files() {
     local file
     for file in /docker-entrypoint-initdb.d/*; do
         case $file in
-            *.sh) if [[ -x $file ]]; then "$file"; else . "$file"; fi ;;
+            *.sh)
+                if [[ -x $file ]]; then
+                    "$file"
+                else
+                    # shellcheck source=/dev/null
+                    . "$file"
+                fi
+                ;;
             *.sql) sql --dbname "$POSTGRES_DB" --file "$file" ;;
             *.sql.gz) gunzip -c "$file" | sql --dbname "$POSTGRES_DB" ;;
         esac
