@@ -7,6 +7,7 @@ Arguments and ``PET_*`` variables are torchrun's own. It ends with 1 whatever it
 Job's podFailurePolicy would never see 2 (configuration or data) or 3 (needs a bigger GPU).
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ def main() -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
+    # It would say that a process failed, after the sentence in which that process said why.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:
         torchrun(sys.argv[1:])
     except ChildFailedError as error:
