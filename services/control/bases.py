@@ -16,6 +16,8 @@ class Base(BaseModel):
     name: str
     source: str
     revision: str = ""
+    max_rank: int | None = None
+    """The largest rank of an adapter that its servers take."""
 
 
 def find_base(name: str, bases: Sequence[Base]) -> Base:

@@ -60,9 +60,7 @@ async def create(control: Control, caller: Caller, request: JobCreate) -> Job:
         hyperparameters=asked.model_dump(),
         seed=seed,
         metadata=request.metadata,
-        config=_config(
-            request, asked, control, {"job_id": job_id, "bot": bot, "base": base.name, "seed": seed}
-        ),
+        config=_config(request, asked, control, _fixed(job_id, bot, base, seed)),
         regression_set=str(control.settings.regression_set),
         held_out_rows=0,
         node_class=request.onggi.node_class,
@@ -128,6 +126,12 @@ def incoming_folder(control: Control) -> Path:
 def _prepare(control: Control, training: File, validation: File | None, folder: Path) -> int:
     folder.mkdir(parents=True)
     return prepare(control.store(), training, validation, folder)
+
+
+def _fixed(job_id: str, bot: str, base: Base, seed: int) -> dict[str, Any]:
+    """What neither recipe nor request decides."""
+    ranks = {"max_serving_rank": base.max_rank} if base.max_rank else {}
+    return {"job_id": job_id, "bot": bot, "base": base.name, "seed": seed} | ranks
 
 
 def _bot(request: JobCreate) -> str:

@@ -1,11 +1,14 @@
-"""The few calls of the Kubernetes API that the runner needs, as plain JSON. They block."""
+"""The few calls of the Kubernetes API that the runner needs, as plain JSON. They block.
+
+The official client connects and authenticates; its classes of objects are not used, for they would take a Job
+apart and leave out what a newer API server knows and they do not.
+"""
 
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 from services.control.kubernetes.marks import FINE_TUNE, Object
@@ -35,110 +38,105 @@ class Cluster:
     """
 
     def __init__(self, namespace: str, owner_configmap: str) -> None:
-        self._namespace = namespace
+        self._jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        self._core = f"/api/v1/namespaces/{namespace}"
         self._owner_configmap = owner_configmap
         self._connecting = threading.Lock()
+        self._connected: Any = None
 
     def jobs(self) -> list[Object]:
         """Every Job that is marked as a fine-tune's."""
-        return self._list(self._batch.list_namespaced_job, self._namespace, label_selector=FINE_TUNE)
+        return self._list(self._jobs, {"labelSelector": FINE_TUNE})
 
     def pods(self) -> list[Object]:
         """Every pod of such Jobs."""
-        return self._list(self._core.list_namespaced_pod, self._namespace, label_selector=FINE_TUNE)
+        return self._list(f"{self._core}/pods", {"labelSelector": FINE_TUNE})
 
     def events(self) -> list[Object]:
         """The namespace's events, which Kubernetes keeps for an hour."""
-        return self._list(self._core.list_namespaced_event, self._namespace)
+        return self._list(f"{self._core}/events")
 
     def nodes(self) -> list[Object]:
         """The cluster's nodes."""
-        return self._list(self._core.list_node)
+        return self._list("/api/v1/nodes")
 
     def owner(self) -> Object | None:
         """An ownerReference to the release's owner, so that Jobs go with it; None without one."""
         if not self._owner_configmap:
             return None
-        found = self._ask(self._core.read_namespaced_config_map, self._owner_configmap, self._namespace)
-        return {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "name": self._owner_configmap,
-            "uid": json.loads(found)["metadata"]["uid"],
-        }
+        found = json.loads(self._ask("GET", f"{self._core}/configmaps/{self._owner_configmap}"))
+        uid = found["metadata"]["uid"]
+        return {"apiVersion": "v1", "kind": "ConfigMap", "name": self._owner_configmap, "uid": uid}
 
     def create(self, job: Object) -> None:
         """Make a Job; one of that name already there is no error."""
-        with _missing(409):
-            self._ask(self._batch.create_namespaced_job, self._namespace, job)
+        with _unless(409):
+            self._ask("POST", self._jobs, body=job)
 
     def delete(self, name: str) -> None:
         """Delete a Job with its pods; none of that name is no error."""
-        with _missing(404):
-            self._ask(
-                self._batch.delete_namespaced_job, name, self._namespace, propagation_policy="Foreground"
-            )
+        with _unless(404):
+            self._ask("DELETE", f"{self._jobs}/{name}", {"propagationPolicy": "Foreground"})
 
     def log(self, pod: str, container: str, since_seconds: int | None) -> str:
         """What a container printed, or the end of it; empty when it is gone or has not begun."""
-        options = {"container": container} | ({"since_seconds": since_seconds} if since_seconds else {})
+        options = {"container": container} | ({"sinceSeconds": str(since_seconds)} if since_seconds else {})
         data = b""
-        with _missing(400, 404):
-            data = self._ask(self._core.read_namespaced_pod_log, pod, self._namespace, **options)
+        with _unless(400, 404):
+            data = self._ask("GET", f"{self._core}/pods/{pod}/log", options)
         return data.decode(errors="replace")
 
-    @cached_property
-    def _client(self) -> Any:
-        from kubernetes import client, config
-
-        configuration = client.Configuration()
-        load: Any = config
-        try:
-            if os.environ.get("KUBERNETES_SERVICE_HOST"):
-                load.load_incluster_config(configuration)
-            else:
-                load.load_kube_config(client_configuration=configuration)
-        except config.ConfigException as error:
-            raise ClusterUnavailable(f"there is no Kubernetes to run Jobs in: {error}") from None
-        configuration.retries = 1
-        return client.ApiClient(configuration)
-
-    @property
-    def _core(self) -> Any:
-        from kubernetes import client
-
-        with self._connecting:
-            return client.CoreV1Api(self._client)
-
-    @property
-    def _batch(self) -> Any:
-        from kubernetes import client
-
-        with self._connecting:
-            return client.BatchV1Api(self._client)
-
-    def _list(self, call: Callable[..., Any], *values: Any, **options: Any) -> list[Object]:
-        found: list[Object] = json.loads(self._ask(call, *values, **options))["items"]
+    def _list(self, path: str, query: Mapping[str, str] | None = None) -> list[Object]:
+        found: list[Object] = json.loads(self._ask("GET", path, query))["items"]
         return found
 
-    def _ask(self, call: Callable[..., Any], *values: Any, **options: Any) -> bytes:
-        """The answer's bytes: the client's own classes would be slower to make, and to read, than JSON."""
-        from kubernetes.client import ApiException
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None
+    ) -> bytes:
         from urllib3.exceptions import HTTPError
 
+        client = self._client()
+        headers = {"Accept": "application/json, */*", "Content-Type": "application/json"}
+        request = client.param_serialize(
+            method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
+            auth_settings=["BearerToken"],
+        )  # fmt: skip
         try:
-            answer = call(*values, **options, _preload_content=False, _request_timeout=SECONDS)
-            data: bytes = answer.data
-        except ApiException as error:
-            raise ApiRefused(error.status or 0, _message(error)) from None
+            answer = client.call_api(*request, _request_timeout=SECONDS)
+            data: bytes = answer.read()
         except (HTTPError, OSError) as error:
             raise ClusterUnavailable(f"the Kubernetes API server does not answer: {error}") from None
+        if not 200 <= answer.status < 300:
+            raise ApiRefused(answer.status, _message(data) or answer.reason)
         return data
+
+    def _client(self) -> Any:
+        with self._connecting:
+            if self._connected is None:
+                self._connected = _connect()
+            return self._connected
+
+
+def _connect() -> Any:
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    configuration.retries = 1
+    load: Any = config
+    try:
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+            load.load_incluster_config(configuration)
+        else:
+            # The client's own default is what KUBECONFIG was when it was imported.
+            load.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
+    except config.ConfigException as error:
+        raise ClusterUnavailable(f"there is no Kubernetes to run Jobs in: {error}") from None
+    return client.ApiClient(configuration)
 
 
 @contextmanager
-def _missing(*expected: int) -> Iterator[None]:
-    """Let the block end where the answer has one of the ``expected`` statuses."""
+def _unless(*expected: int) -> Iterator[None]:
+    """End the block where the answer has one of the ``expected`` statuses."""
     try:
         yield
     except ApiRefused as refused:
@@ -146,8 +144,8 @@ def _missing(*expected: int) -> Iterator[None]:
             raise
 
 
-def _message(error: Any) -> str:
+def _message(data: bytes) -> str:
     try:
-        return str(json.loads(error.body)["message"])
+        return str(json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
-        return str(error.reason)
+        return ""

@@ -14,6 +14,8 @@ from services.control.kubernetes.marks import Object
 from services.control.runner import JobSpec
 
 GPU = "nvidia.com/gpu"
+# Labels of what Helm made, which a Job of a template is not.
+_HELMS = frozenset({"app.kubernetes.io/managed-by", "helm.sh/chart"})
 
 
 class Templates:
@@ -52,8 +54,10 @@ def name_job(
     job["metadata"]["name"] = name
     pod = job["spec"]["template"]
     for metadata in (job["metadata"], pod.setdefault("metadata", {})):
-        metadata["labels"] = (metadata.get("labels") or {}) | dict(labels)
-    job["metadata"]["annotations"] = (job["metadata"].get("annotations") or {}) | dict(annotations)
+        given = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in _HELMS}
+        metadata["labels"] = given | dict(labels)
+    if annotations:
+        job["metadata"]["annotations"] = (job["metadata"].get("annotations") or {}) | dict(annotations)
     return job
 
 

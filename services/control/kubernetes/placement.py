@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from common import gpu_classes, vram
 from common.finetune_config import FinetuneConfig
 from services.control.kubernetes.api import Cluster
 from services.control.runner import JobSpec
-
-if TYPE_CHECKING:
-    from common import gpu_classes
 
 
 @dataclass(frozen=True)
@@ -29,17 +27,13 @@ class Placement:
             TooBigError: no card is big enough; the sentence says what would fit.
             UserError: there is no card at all, or none of the class that was asked for.
         """
-        from common import gpu_classes, vram
-
         config = FinetuneConfig(**spec.config | {"bot": None}, data="", output=Path())
         plan = vram.requirement(config, vram.shape_of(spec.base, self.model_cache_dir))
         fleet = self._fleet()
         chosen = gpu_classes.choose(plan, fleet, spec.node_class)
         return gpu_classes.node_affinity(chosen, plan, fleet)
 
-    def _fleet(self) -> "gpu_classes.Fleet":
-        from common import gpu_classes
-
+    def _fleet(self) -> gpu_classes.Fleet:
         given = gpu_classes.from_values(list(self.given))
         if not self.discover:
             return given

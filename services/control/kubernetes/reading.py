@@ -38,8 +38,10 @@ class FineTune:
     @property
     def held_out(self) -> str | None:
         """The address of the rows to judge on; a Job that kubectl made names them as its validation rows."""
-        told = marks.annotations(self.finetune).get(marks.HELD_OUT)
-        return told or marks.environment(self.finetune, "finetune").get("FINETUNE_VALIDATION")
+        told = marks.annotations(self.finetune)
+        if marks.SPEC in told or marks.HELD_OUT in told:
+            return told.get(marks.HELD_OUT)
+        return marks.environment(self.finetune, "finetune").get("FINETUNE_VALIDATION")
 
 
 def group(jobs: Iterable[Object], pods: Iterable[Object]) -> dict[str, FineTune]:

@@ -73,9 +73,7 @@ def restarts_in(log: str, pod: str) -> Told:
     for line in _json_lines(log):
         if line.get("component") == "restart" and line.get("event") == "restarted":
             code, attempt = line.get("exit_code"), line.get("attempt")
-            sentence = (
-                f"The trainer ended with exit code {code} and is started again in its pod: try {attempt}."
-            )
+            sentence = f"The trainer ended with exit code {code} and starts again in its pod: try {attempt}."
             told[f"{pod}-restart-{attempt}"] = _event(
                 reading.seconds(line.get("timestamp")) or 0.0, sentence, "warn"
             )

@@ -154,7 +154,7 @@ class House:
 @contextlib.asynccontextmanager
 async def serving(settings: ControlSettings, root: Path) -> AsyncIterator[House]:
     """Run control as its process does, until the block ends."""
-    app = create_app(settings, make_local_runner(settings, root))
+    app = create_app(settings, make_local_runner(settings, root) if settings.runner == "local" else None)
     config = uvicorn.Config(app, port=settings.fastapi_port, log_config=None, lifespan="on")
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
