@@ -208,9 +208,7 @@ def _given(index: int, value: Mapping[str, Any]) -> NodeClass:
     memory = value.get("memory") or (known.memory_mib if known else None)
     if not name or not memory:
         names = ", ".join(found.name for found in CARDS)
-        raise UserError(
-            f"{place}: give name and memory (in MiB, as nvidia-smi states it), or one of the names {names}"
-        )
+        raise UserError(f"{place}: give name and memory (MiB, as nvidia-smi states it), or a name of {names}")
     if not str(memory).isdigit():
         raise UserError(f"{place}: memory {memory} is not a whole number of MiB, such as 16311")
     product = str(value.get("product") or (known.product if known else ""))

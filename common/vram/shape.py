@@ -7,6 +7,7 @@ and ``_gemma3`` (the text model); SmolLM2 is a Llama.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,9 @@ class Shape:
             return list(self.linears)
         unknown = [name for name in targets if name not in self.linears]
         if unknown:
-            known = ", ".join(self.linears)
             raise UserError(
-                f"target_modules: {self.name} has no {', '.join(unknown)} in its layers: use {known}"
+                f"target_modules: {self.name} has no {', '.join(unknown)} in its layers: "
+                f"use all-linear, or some of {', '.join(self.linears)}"
             )
         return list(dict.fromkeys(targets))
 
@@ -197,6 +198,7 @@ def known(name: str) -> Shape | None:
     return None
 
 
+@cache
 def table() -> dict[str, dict[str, Any]]:
     """The shipped table: name to hub id, revision, licence, published parameter count and config values."""
     records: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
