@@ -9,19 +9,19 @@ from common.settings import load
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
 
-# How long streams in flight may go on after SIGTERM; Kubernetes' grace period is set longer.
-DRAIN_SECONDS = 60
-
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
     settings = load(GatewaySettings)
     logging.configure("gateway", debug=settings.debug, log_dir=settings.log_dir)
+    app = create_app(settings)
     serve(
-        create_app(settings),
+        app,
         host=settings.fastapi_host,
         port=settings.fastapi_port,
-        drain_seconds=DRAIN_SECONDS,
+        drain_seconds=settings.drain_seconds,
+        leave_seconds=settings.leave_seconds,
+        on_leave=app.state.traffic.leave,
     )
 
 

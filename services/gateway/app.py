@@ -17,21 +17,24 @@ from services.database.engine import Database
 from services.database.tables import new_id
 from services.gateway.callers import Callers
 from services.gateway.deps import Gateway
+from services.gateway.endpoint import Resolve, resolve
 from services.gateway.ledger import Ledger
 from services.gateway.routes import absent, completions, health, models, stored
 from services.gateway.served import Served
 from services.gateway.settings import GatewaySettings
+from services.gateway.traffic import GoodBye, Traffic
 from services.gateway.upstream import Upstream
 
 DOCUMENT = Path(__file__).with_name("openapi.json")
 
 
-def create_app(settings: GatewaySettings) -> FastAPI:
-    """The gateway; connects to nothing before its lifespan starts."""
+def create_app(settings: GatewaySettings, resolve: Resolve = resolve) -> FastAPI:
+    """The gateway; connects to nothing before its lifespan starts. ``app.state.traffic`` is its Traffic."""
+    traffic = Traffic()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _running(settings) as app.state.gateway:
+        async with _running(_assemble(settings, traffic, resolve)) as app.state.gateway:
             yield
 
     app = FastAPI(
@@ -41,7 +44,9 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         # Ours are made by Observed, the same in every component.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.traffic = traffic
     install_handlers(app)
+    app.add_middleware(GoodBye, traffic=traffic)
     app.add_middleware(Observed, component="gateway", traced=bool(settings.otel_exporter_otlp_endpoint))
     for module in (completions, models, stored, absent, health):
         app.include_router(module.router)
@@ -56,11 +61,10 @@ def _document() -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+async def _running(gateway: Gateway) -> AsyncIterator[Gateway]:
     """Start the parts in order of need, and stop them in reverse."""
-    provider = tracing.configure("gateway", settings.otel_exporter_otlp_endpoint)
-    gateway = _assemble(settings)
-    await gateway.upstream.start()
+    provider = tracing.configure("gateway", gateway.settings.otel_exporter_otlp_endpoint)
+    await gateway.upstream.start(gateway.served.open_up)
     await gateway.served.start()
     await gateway.ledger.start()
     try:
@@ -74,9 +78,14 @@ async def _running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             provider.shutdown()
 
 
-def _assemble(settings: GatewaySettings) -> Gateway:
+def _assemble(settings: GatewaySettings, traffic: Traffic, resolve: Resolve) -> Gateway:
     database = Database(settings.database_url)
-    upstream = Upstream(settings.vllm_base_url, settings.upstream_api_key.get_secret_value())
+    upstream = Upstream(
+        settings.vllm_base_url,
+        settings.upstream_api_key.get_secret_value(),
+        retry_after=settings.retry_after_seconds,
+        resolve=resolve,
+    )
     gateway_id = new_id("gw_")
     return Gateway(
         id=gateway_id,
@@ -88,4 +97,5 @@ def _assemble(settings: GatewaySettings) -> Gateway:
         callers=Callers(
             database, settings.jwt_secret_key.get_secret_value(), enable_auth=settings.enable_auth
         ),
+        traffic=traffic,
     )

@@ -12,6 +12,7 @@ from services.gateway.callers import Callers
 from services.gateway.ledger import Ledger
 from services.gateway.served import Served
 from services.gateway.settings import GatewaySettings
+from services.gateway.traffic import Traffic
 from services.gateway.upstream import Upstream
 
 
@@ -26,6 +27,7 @@ class Gateway:
     served: Served
     ledger: Ledger
     callers: Callers
+    traffic: Traffic
 
 
 def _gateway(request: Request) -> Gateway:

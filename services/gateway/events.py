@@ -20,7 +20,10 @@ _FINISH = re.compile(rb'"finish_reason"\s*:\s*"([a-z_]{1,40})"')
 # Inside a JSON string the quotes would be escaped, so that an answer about usage does not match.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments)"\s*:\s*"[^"]')
-_ERROR = re.compile(rb'"error"\s*:')
+# vLLM answers what comes while it shuts down by an answer that it aborts at once.
+ABORTED = re.compile(rb'"finish_reason"\s*:\s*"abort"')
+_ERROR = re.compile(rb'"error"\s*:|' + ABORTED.pattern)
+_SAYS = re.compile(rb'"(?:tool_calls|function_call|error|usage)"\s*:\s*[\[{"]')
 
 
 class Event:
@@ -40,6 +43,11 @@ class Event:
     def has_text(self) -> bool:
         """Whether it carries a piece of an answer, which is one token unless the server was held up."""
         return _TEXT.search(self.raw) is not None
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether it says nothing yet: a comment, or the role alone."""
+        return not (self.is_done or self.has_text or self.finish_reason or _SAYS.search(self.raw))
 
     @property
     def finish_reason(self) -> str | None:
@@ -68,6 +76,8 @@ class Event:
         if not _ERROR.search(self.raw):
             return None
         data = self.parse()
+        if ABORTED.search(self.raw) and data.get("choices"):
+            return {"message": "The model server stopped before the answer's end.", "code": 503}
         if not data.get("error") or data.get("choices"):
             return None
         return data["error"] if isinstance(data["error"], dict) else {"message": str(data["error"])}

@@ -1,11 +1,15 @@
-"""The gateway's own metrics: per version, which vLLM's metrics are not."""
+"""The gateway's own metrics: per version, which vLLM's metrics are not, and per replica."""
 
+from collections.abc import Sized
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
-from common.metrics import counter, histogram
+from common.metrics import counter, gauge, histogram
+
+if TYPE_CHECKING:
+    from services.gateway.replica import Replica
 
 
 class GatewayMetrics(NamedTuple):
@@ -16,6 +20,15 @@ class GatewayMetrics(NamedTuple):
     first_token: Histogram
     duration: Histogram
     open_commit: Histogram
+    retries: Counter
+    version_unavailable: Gauge
+
+
+class ReplicaMetrics(NamedTuple):
+    """``replica`` is the address of one that is there now: the series go with it."""
+
+    in_flight: Gauge
+    up: Gauge
 
 
 @cache
@@ -32,4 +45,48 @@ def gateway() -> GatewayMetrics:
             "Seconds from a stream's first byte until its open row was committed",
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
         ),
+        counter(
+            "onggi_gateway_retries_total",
+            "Requests asked of another replica before the first byte, by what went wrong",
+            ("reason",),
+        ),
+        gauge(
+            "onggi_gateway_version_unavailable",
+            "Whether no replica can load a version that a bot's row says is served",
+            ("served",),
+        ),
     )
+
+
+@cache
+def _replicas() -> ReplicaMetrics:
+    return ReplicaMetrics(
+        gauge(
+            "onggi_gateway_replica_requests_in_flight",
+            "Requests of this gateway that a replica is answering now",
+            ("replica",),
+        ),
+        gauge("onggi_gateway_replica_up", "Whether new requests go to a replica", ("replica",)),
+    )
+
+
+@cache
+def _in_flight() -> Gauge:
+    return gauge("onggi_gateway_requests_in_flight", "Completions that this gateway is answering now")
+
+
+def watch_requests(running: Sized) -> None:
+    """Let the gauge of requests in flight, by which gateways are scaled, say how many are ``running``."""
+    _in_flight().set_function(lambda: len(running))
+
+
+def watch_replica(replica: "Replica") -> None:
+    """Let the gauges say how ``replica`` is whenever they are asked."""
+    _replicas().in_flight.labels(replica.name).set_function(lambda: replica.in_flight)
+    _replicas().up.labels(replica.name).set_function(lambda: replica.is_up)
+
+
+def forget_replica(replica: "Replica") -> None:
+    """Drop the series of a replica that left."""
+    for each in _replicas():
+        each.remove(replica.name)

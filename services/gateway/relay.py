@@ -22,11 +22,13 @@ from services.gateway.ledger import Ledger, NotSavedError
 from services.gateway.record import Record
 from services.gateway.requests import CompletionRequest
 from services.gateway.served import Target
+from services.gateway.traffic import Traffic
 from services.gateway.upstream import Upstream
 
 COMPLETION_HEADER = "x-onggi-completion"
 _LARGEST_COUNT = 2**31 - 1  # PostgreSQL's integer
 _LONGEST_REASON = 40  # the column's width
+_STOPPED = "The gateway was stopped before the answer's end: ask again."
 _NOT_SAVED = "The answer could not be put on record, so it does not count as complete: ask again."
 
 
@@ -44,10 +46,13 @@ class Relay(Response):
         *,
         upstream: Upstream,
         ledger: Ledger,
+        traffic: Traffic,
         headers: Mapping[str, str],
     ) -> None:
         self.background = None
         self._request = request
+        self._traffic = traffic
+        self._wanted = target.wanted(record.values["conversation_key"])
         self._body = {**request.upstream, "model": target.model}
         self._target = target
         self._record = record
@@ -58,7 +63,7 @@ class Relay(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run to the end, or until the caller leaves: either way the row is closed."""
         try:
-            await unless_disconnected(receive, self._run(send))
+            await unless_disconnected(receive, self._run_until_told(send))
         except OpenAIError as error:
             self._fail(error)
             raise
@@ -69,6 +74,14 @@ class Relay(Response):
             # Not closed by now: the caller left, or this process is being stopped.
             self._close("interrupted", error="the caller left")
             self._report()
+
+    async def _run_until_told(self, send: Send) -> None:
+        """Run, but no longer than this process may."""
+        try:
+            async with self._traffic.running.block() as block:
+                await self._run(send)
+        except TimeoutError as error:
+            raise (unavailable(_STOPPED) if block.expired() else error) from None
 
     async def _run(self, send: Send) -> None:
         raise NotImplementedError
@@ -129,7 +142,7 @@ class WholeRelay(Relay):
     """A completion in one piece."""
 
     async def _run(self, send: Send) -> None:
-        body = await self._upstream.complete(self._request.path, self._body)
+        body = await self._upstream.complete(self._request.path, self._body, self._wanted)
         response = _object(body)
         self._record.take_id(response.get("id"))
         reasons = [choice.get("finish_reason") for choice in response.get("choices") or ()]
@@ -157,14 +170,17 @@ class StreamRelay(Relay):
         self._begun = False
 
     async def _run(self, send: Send) -> None:
+        async with self._upstream.stream(self._request.path, self._body, self._wanted) as batches:
+            async for events in batches:
+                if await self._forward(events, send):
+                    break
+            else:
+                raise OpenAIError(502, "The model server's answer broke off before its end.")
+            await self._end(send)
+
+    async def _run_until_told(self, send: Send) -> None:
         try:
-            async with self._upstream.stream(self._request.path, self._body) as batches:
-                async for events in batches:
-                    if await self._forward(events, send):
-                        break
-                else:
-                    raise OpenAIError(502, "The model server's answer broke off before its end.")
-                await self._end(send)
+            await super()._run_until_told(send)
         except Exception as error:
             if not self._begun:
                 raise

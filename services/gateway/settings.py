@@ -35,6 +35,12 @@ class GatewaySettings(Settings):
     default_temperature: float = Field(default=0.7, ge=0, le=2)
     default_max_tokens: int = Field(default=512, ge=1)
     otel_exporter_otlp_endpoint: str = ""
+    retry_after_seconds: int = Field(default=5, ge=1)
+    """What callers are told while no model server answers and nobody knows when one will."""
+    leave_seconds: float = Field(default=5, ge=0)
+    """How long requests are still taken after SIGTERM, for balancers to hear of it."""
+    drain_seconds: int = Field(default=60, ge=3)
+    """How long streams may go on after that; Kubernetes' grace period is longer than both together."""
 
     @model_validator(mode="after")
     def _refuse_default_secret(self) -> "GatewaySettings":

@@ -1,4 +1,4 @@
-"""The model server behind the gateway: vLLM, or any OpenAI-compatible endpoint.
+"""The model server behind the gateway: replicas of vLLM, or any OpenAI-compatible endpoint.
 
 Everything that the gateway asks of it goes through one ``Upstream``; nothing else knows an address.
 """
@@ -7,193 +7,190 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 
-from common import logging, tracing
-from common.openai_errors import OpenAIError, not_found, unavailable
-from services.gateway.events import Event, split
+from common import logging
+from common.openai_errors import OpenAIError, unavailable
+from services.gateway import metrics
+from services.gateway.discovery import Discovery
+from services.gateway.endpoint import Endpoint, Resolve, resolve
+from services.gateway.events import Event
+from services.gateway.exchange import ElsewhereError, Exchange, request_headers
+from services.gateway.replica import Model, Replica, Wanted
+from services.gateway.replicas import Replicas
+from services.gateway.warmup import State, Warmup
 
 CONNECT_SECONDS = 5.0
+CONNECT_NEAR_SECONDS = 2.0  # to a replica's own address: there is another one to ask
 # Between two bytes: a request may wait long in vLLM's queue, but not for a host that vanished.
 IDLE_SECONDS = 600.0
 # vLLM's server closes idle connections after 5 s: let go of ours before it does.
 KEEP_ALIVE_SECONDS = 4.0
-MODELS_SECONDS = 5.0
-
-Model = dict[str, Any]
+# How often a request is sent in all while no byte of an answer has come.
+ATTEMPTS = 3
+LONGEST_RETRY_AFTER = 3600
 
 
 class Upstream:
-    """One pooled HTTP session to the model server at ``base_url``, which ends in its ``/v1``."""
+    """Answers from the replicas behind ``base_url``, over one pool of connections.
 
-    def __init__(self, base_url: str, api_key: str = "") -> None:
-        self._base_url = base_url
+    ``free_at`` is when the card that is in use for training is expected back, where that is known.
+    """
+
+    def __init__(
+        self, base_url: str, api_key: str = "", *, retry_after: float = 5, resolve: Resolve = resolve
+    ) -> None:
+        self._endpoint = Endpoint(base_url)
+        self._resolve = resolve
+        self._retry_after = retry_after
         self._headers = {"Accept-Encoding": "identity"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._session: aiohttp.ClientSession | None = None
-        self._models: list[Model] | None = None
-        self._models_until = 0.0
+        self._replicas = Replicas()
         self._models_lock = asyncio.Lock()
         self._log = logging.get("system")
+        self.free_at: datetime | None = None
 
-    async def start(self) -> None:
-        """Open the session; connections are made as requests come."""
+    async def start(self, on_change: Callable[[], None]) -> None:
+        """Find the replicas; ``on_change`` is called when a replica has loaded a version, or could not."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=IDLE_SECONDS),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                sock_connect=CONNECT_NEAR_SECONDS if self._endpoint.is_name else CONNECT_SECONDS,
+                sock_read=IDLE_SECONDS,
+            ),
+            headers=self._headers,
         )
+        self._warmup = Warmup(self._replicas, self._session, on_change)
+        self._discovery = Discovery(
+            self._endpoint, self._replicas, self._session, self._resolve, self._warmup.look_at
+        )
+        await self._discovery.start()
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session:
-            await self._session.close()
+        await self._warmup.stop()
+        await self._discovery.stop()
+        await self._session.close()
 
-    async def complete(self, path: str, body: dict[str, Any]) -> bytes:
+    def serve(self, versions: Mapping[str, str]) -> None:
+        """Load ``versions``, each with its base model, wherever they can be, and keep them loaded."""
+        self._warmup.serve(versions)
+
+    def state(self, version: str, base: str) -> State:
+        """Whether the replicas can answer as ``version``."""
+        return self._warmup.state(version, base)
+
+    async def complete(self, path: str, body: dict[str, Any], wanted: Wanted) -> bytes:
         """Ask for a whole answer.
 
         Raises:
             OpenAIError: the server is away or refused, in words for the caller.
         """
-        async with self._post(path, body) as response:
-            try:
-                return await response.read()
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise self._lost(error) from None
+        exchange = await self._ask(path, body, wanted)
+        exchange.close()
+        return exchange.answer
 
     @asynccontextmanager
-    async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[AsyncIterator[list[Event]]]:
+    async def stream(
+        self, path: str, body: dict[str, Any], wanted: Wanted
+    ) -> AsyncIterator[AsyncIterator[list[Event]]]:
         """Ask for a streamed answer; leaving the context early makes the server stop generating.
 
         Raises:
             OpenAIError: as ``complete``; also out of the iterator, when the stream breaks.
         """
-        async with self._post(path, body) as response:
-            yield self._events(response)
+        exchange = await self._ask(path, body, wanted)
+        try:
+            yield exchange.events()
+        finally:
+            exchange.close()
 
     async def models(self, *, fresh: bool = False) -> list[Model]:
-        """The base models that the server lists (its adapters are versions, which the database knows).
-
-        The list is kept for a few seconds, and when the server is away the last one seen is answered.
+        """The base models that the replicas list, or listed when they were last seen.
 
         Raises:
-            OpenAIError: 503, when the server is away and none was ever seen.
+            OpenAIError: 503, when none was ever seen.
         """
         async with self._models_lock:
-            if self._models is None or fresh or time.monotonic() > self._models_until:
-                try:
-                    self._models = await self._list_models()
-                except OpenAIError:
-                    if self._models is None:
-                        raise
-                self._models_until = time.monotonic() + MODELS_SECONDS
-        return self._models
+            if fresh or self._replicas.models() is None:
+                await self._discovery.ask_models()
+        models = self._replicas.models()
+        if models is None:
+            raise unavailable("The model server is away: try again in a moment.", self._retry_after)
+        return models
 
-    async def _list_models(self) -> list[Model]:
-        assert self._session
-        timeout = aiohttp.ClientTimeout(total=CONNECT_SECONDS)
-        try:
-            async with self._session.get(
-                f"{self._base_url}/models", headers=self._headers, timeout=timeout
-            ) as response:
-                if response.status != 200:
-                    raise translate(
-                        response.status, await response.read(), response.headers.get("Retry-After")
-                    )
-                listed = (await response.json(content_type=None)).get("data") or []
-        except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError) as error:
-            raise self._away(error) from None
-        return [model for model in listed if isinstance(model, dict) and not model.get("parent")]
+    async def _ask(self, path: str, body: dict[str, Any], wanted: Wanted) -> Exchange:
+        """An answer of which the first words are there, from the first replica that gives any."""
+        payload = json.dumps(body).encode()
+        tried: list[Replica] = []
+        failure: ElsewhereError | None = None
+        while len(tried) < ATTEMPTS and (replica := self._next(wanted, tried, failure)):
+            if failure:
+                metrics.gateway().retries.labels(failure.reason).inc()
+            exchange = Exchange(self._session, replica)
+            try:
+                headers = request_headers(uuid.uuid4().hex)
+                await exchange.begin(path, payload, headers, streamed=bool(body.get("stream")))
+            except ElsewhereError as error:
+                failure = error
+                tried.append(replica)
+                self._failed(replica, wanted, error)
+            except OpenAIError as error:
+                raise self._refused(replica, wanted, error) from None
+            else:
+                self._succeeded(replica)
+                return exchange
+        raise (failure and failure.told) or self._no_replica(wanted)
 
-    @asynccontextmanager
-    async def _post(self, path: str, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        response = await self._send(path, json.dumps(body).encode())
-        try:
-            if response.status != 200:
-                retry_after = response.headers.get("Retry-After")
-                raise translate(response.status, await _error_text(response), retry_after)
-            yield response
-        finally:
-            # Closing, and not releasing, an unread response is what tells the server to stop.
-            response.close() if not response.content.at_eof() else response.release()
+    def _next(self, wanted: Wanted, tried: list[Replica], failure: ElsewhereError | None) -> Replica | None:
+        """Another replica; where there is none, the same again if only its connection was lost."""
+        replica = self._replicas.pick(wanted, tried)
+        if replica is None and failure and failure.may_repeat:
+            replica = self._replicas.pick(wanted)
+        return replica
 
-    async def _send(self, path: str, body: bytes, attempts: int = 2) -> aiohttp.ClientResponse:
-        assert self._session
-        headers = {
-            **self._headers,
-            **tracing.outgoing_headers(),
-            "Content-Type": "application/json",
-            # vLLM makes the completion's id of it, so it must be ours and new, never the caller's.
-            "X-Request-Id": uuid.uuid4().hex,
-        }
-        try:
-            return await self._session.post(f"{self._base_url}{path}", data=body, headers=headers)
-        except aiohttp.ServerDisconnectedError as error:
-            if attempts > 1:  # A kept connection that the server closed just now: nothing was answered.
-                return await self._send(path, body, attempts - 1)
-            raise self._away(error) from None
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._away(error) from None
+    def _succeeded(self, replica: Replica) -> None:
+        if replica.breaker.succeeded():
+            self._replicas.changed()
 
-    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[list[Event]]:
-        try:
-            async for events in split(response.content.iter_any()):
-                yield events
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._lost(error) from None
+    def _failed(self, replica: Replica, wanted: Wanted, error: ElsewhereError) -> None:
+        self._log.warning("replica failed", replica=replica.name, served=wanted.model, reason=str(error))
+        if error.reason == "status" and (
+            replica.takes_any or wanted.model not in replica.warm | {wanted.base}
+        ):
+            return  # About this model, or from a service behind which there are others.
+        if replica.breaker.failed(time.monotonic(), at_once=error.reason == "abort"):
+            self._log.warning("replica away", replica=replica.name, reason=str(error))
+            self._replicas.changed()
 
-    def _away(self, error: Exception) -> OpenAIError:
-        self._log.warning("model server away", url=self._base_url, reason=repr(error))
-        return unavailable("The model server is away: try again in a moment.")
+    def _refused(self, replica: Replica, wanted: Wanted, error: OpenAIError) -> OpenAIError:
+        """A refusal as it is; but that a replica with another base does not know a model is no news."""
+        self._succeeded(replica)
+        return error if error.status != 404 or replica.serves(wanted.base) else self._no_replica(wanted)
 
-    def _lost(self, error: Exception) -> OpenAIError:
-        self._log.warning("model server lost", url=self._base_url, reason=repr(error))
-        return OpenAIError(502, "The connection to the model server broke before the answer's end.")
-
-
-def translate(status: int, body: bytes, retry_after: str | None = None) -> OpenAIError:
-    """The upstream's refusal as ours: its own words for a 4xx that the caller can mend, else in general.
-
-    A 401 or 403 is about our key and not the caller's, so it is a 502 that names the setting.
-    """
-    message, param = _words(body)
-    if status in (401, 403):
-        return OpenAIError(502, "The model server refused the gateway's own key: set UPSTREAM_API_KEY.")
-    if status == 404:
-        return not_found(message or "The model server does not know this model.", "model", "model_not_found")
-    if status == 429:
-        headers = {"Retry-After": retry_after or "5"}
-        return OpenAIError(429, message or "The model server asks for a pause.", headers=headers)
-    if 400 <= status < 500:
-        return OpenAIError(status, message or f"The model server answered {status}.", param=param)
-    if status == 503:
-        return unavailable(message or "The model server cannot answer now: try again in a moment.")
-    return OpenAIError(
-        502,
-        f"The model server failed ({status}): {message or 'no reason given'}",
-        headers={"Retry-After": "5"},
-    )
-
-
-async def _error_text(response: aiohttp.ClientResponse) -> bytes:
-    try:
-        return await response.read()
-    except (aiohttp.ClientError, TimeoutError):
-        return b""
-
-
-def _words(body: bytes) -> tuple[str, str | None]:
-    """The message and the param of an error body: OpenAI's shape, or FastAPI's ``detail``, or none."""
-    try:
-        data = json.loads(body)
-    except ValueError:
-        return "", None
-    error = data.get("error", data) if isinstance(data, dict) else None
-    if isinstance(error, dict):
-        message, param = error.get("message") or error.get("detail"), error.get("param")
-        return str(message or "")[:2000], param.removeprefix("body.") if isinstance(param, str) else None
-    return str(error or "")[:2000], None
+    def _no_replica(self, wanted: Wanted) -> OpenAIError:
+        """The 503 that says what is missing and when to come back."""
+        refusals = [
+            replica.refused[wanted.model] for replica in self._replicas if wanted.model in replica.refused
+        ]
+        if refusals and all(wanted.model in replica.refused for replica in self._replicas if replica.is_up):
+            return unavailable(
+                f"{wanted.model} cannot be loaded now: {refusals[0].reason}", self._retry_after
+            )
+        free_at, now = self.free_at, datetime.now(UTC)
+        if free_at is None or free_at <= now:
+            message = f"No model server answers for {wanted.base} now: try again in a moment."
+            return unavailable(message, self._retry_after)
+        seconds = min((free_at - now).total_seconds() + 1, LONGEST_RETRY_AFTER)
+        message = (
+            f"No model server answers for {wanted.base} now, since a fine-tune is using its card until about "
+            f"{free_at:%Y-%m-%dT%H:%M:%SZ}: try again then."
+        )
+        return unavailable(message, seconds)

@@ -65,7 +65,15 @@ async def _create(request: Request, kind: Kind, gateway: Gateway, caller: Caller
     )
     relay = StreamRelay if asked.stream else WholeRelay
     headers = {"x-onggi-model": target.model, conversation.HEADER: key}
-    return relay(asked, target, made, upstream=gateway.upstream, ledger=gateway.ledger, headers=headers)
+    return relay(
+        asked,
+        target,
+        made,
+        upstream=gateway.upstream,
+        ledger=gateway.ledger,
+        traffic=gateway.traffic,
+        headers=headers,
+    )
 
 
 def _is_stored(asked: CompletionRequest, caller: Caller) -> bool:

@@ -17,7 +17,9 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(gateway: GatewayDep) -> dict[str, str]:
-    """The database answers, so requests are accepted. A model server that is away is told per request."""
+    """Requests are accepted. A model server that is away is told per request."""
+    if gateway.traffic.is_leaving:
+        raise unavailable("This process is being stopped.")
     if not gateway.served.database_answers:
         raise unavailable("The database is away.")
     return {"status": "ready"}

@@ -28,7 +28,7 @@ async def retrieve_model(model: str, gateway: GatewayDep, _: CallerDep) -> Model
     """One base model, bot or version."""
     found = await _find(model, gateway)
     if found is None and await gateway.served.refresh():
-        found = await _find(model, gateway)
+        found = await _find(model, gateway, fresh=True)
     if found is None:
         raise unknown_model(model)
     return found
@@ -57,15 +57,17 @@ async def retire_model(model: str, gateway: GatewayDep, _: OwnerDep) -> dict[str
     return {"id": str(name), "object": "model", "deleted": True}
 
 
-async def _find(model: str, gateway: Gateway) -> Model | None:
+async def _find(model: str, gateway: Gateway, *, fresh: bool = False) -> Model | None:
     ours = next((listed for listed in _ours(gateway) if listed["id"] == model), None)
-    return ours or next((listed for listed in await _bases(gateway) if listed["id"] == model), None)
+    return ours or next(
+        (listed for listed in await _bases(gateway, fresh=fresh) if listed["id"] == model), None
+    )
 
 
-async def _bases(gateway: Gateway) -> list[Model]:
+async def _bases(gateway: Gateway, *, fresh: bool = False) -> list[Model]:
     """The upstream's models; the default one stands in while the upstream has never been seen."""
     try:
-        return [_base(listed) for listed in await gateway.upstream.models()]
+        return [_base(listed) for listed in await gateway.upstream.models(fresh=fresh)]
     except OpenAIError:
         default = gateway.settings.default_model
         return [_base({"id": default})] if default else []

@@ -117,10 +117,10 @@ async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 8.0) 
 
 
 @asynccontextmanager
-async def listening(settings: GatewaySettings) -> AsyncIterator[str]:
+async def listening(settings: GatewaySettings, **options: Any) -> AsyncIterator[str]:
     """Run a gateway in this process, as uvicorn runs it; yields its URL."""
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, **options),
         host="127.0.0.1",
         port=0,
         http="httptools",

@@ -65,9 +65,13 @@ class FakeUpstream:
     """``script`` is what a stream sends: bytes as they are, numbers as pauses in seconds, BROKEN.
 
     Without a script it answers "Hello." in three pieces, with an id made, as vLLM does, from x-request-id.
-    ``refusal`` (status, body, headers) is answered instead while it is set.
+    ``refusal`` (status, body, headers) is answered instead while it is set. ``warmed`` are the adapters that
+    it was asked to load, ``unloadable`` those that it refuses to. ``health`` is what /health answers.
+    ``drops`` counts down requests whose connection is closed unanswered. What comes while ``thawed`` is
+    cleared waits for it, and what is to be loaded for ``thaw_warm_ups``. ``open_streams`` are under way.
     """
 
+    host: str = "127.0.0.1"
     port: int = 0
     script: Sequence[Any] | None = None
     reply: Any = None
@@ -75,19 +79,45 @@ class FakeUpstream:
     models: list[dict[str, Any]] = field(
         default_factory=lambda: [{"id": BASE, "object": "model", "created": 5}]
     )
+    health: int = 200
+    drops: int = 0
+    thawed: asyncio.Event = field(default_factory=asyncio.Event)
+    thaw_warm_ups: asyncio.Event = field(default_factory=asyncio.Event)
+    open_streams: int = 0
+    unloadable: set[str] = field(default_factory=set)
+    warmed: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
     sent: bytearray = field(default_factory=bytearray)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    runner: web.AppRunner | None = None
+
+    def __post_init__(self) -> None:
+        self.thawed.set()
+        self.thaw_warm_ups.set()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.host}:{self.port}/v1"
 
     def events(self, id_: str) -> list[Any]:
         """What a stream sends when the test did not say."""
         return [chunk(id_), chunk(id_, "Hel"), chunk(id_, "lo."), chunk(id_, finish="stop"), usage(id_), DONE]
+
+    async def kill(self) -> None:
+        """End as a process does that is killed: every connection breaks, and nobody listens any more."""
+        assert self.runner
+        server = self.runner.server
+        for connection in server.connections if server else ():
+            connection.transport.abort()
+        await self.runner.cleanup()
+
+    @web.middleware
+    async def freeze(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        await self.thawed.wait()
+        answer: web.StreamResponse = await handler(request)
+        return answer
 
     async def list_models(self, _: web.Request) -> web.Response:
         if self.refusal:
@@ -96,16 +126,33 @@ class FakeUpstream:
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if request.headers.get("x-request-id", "").startswith("warm-up-"):
+            return await self._warm_up(body["model"])
         assert request.transport
         self.connections.add(request.transport.get_extra_info("peername"))
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         if self.refusal:
             return self._refuse()
+        if self.drops:
+            self.drops -= 1
+            request.transport.abort()
+            return web.Response()
         id_ = f"chatcmpl-{request.headers['x-request-id']}"
         if not body.get("stream"):
             return await self._whole(id_)
         return await self._stream(request, self.script or self.events(id_))
+
+    async def _warm_up(self, model: str) -> web.Response:
+        self.warmed.append(model)
+        await self.thaw_warm_ups.wait()
+        if model in self.unloadable:
+            error = {"message": f"{model} has rank 512", "code": 400}
+            return web.json_response({"error": error}, status=400)
+        return web.json_response(whole("cmpl-warm"))
+
+    async def check(self, _: web.Request) -> web.Response:
+        return web.Response(status=self.health)
 
     async def _whole(self, id_: str) -> web.Response:
         if isinstance(self.reply, float):
@@ -117,8 +164,17 @@ class FakeUpstream:
     async def _stream(self, request: web.Request, script: Sequence[Any]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
+        self.open_streams += 1
+        try:
+            await self._play(request, response, script)
+        finally:
+            self.open_streams -= 1
+        return response
+
+    async def _play(self, request: web.Request, response: web.StreamResponse, script: Sequence[Any]) -> None:
         for step in script:
             if step is BROKEN:
+                assert request.transport
                 request.transport.abort()
                 break
             if isinstance(step, int | float):
@@ -126,7 +182,6 @@ class FakeUpstream:
                 continue
             self.sent += step
             await response.write(step)
-        return response
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -145,14 +200,17 @@ class FakeUpstream:
 @asynccontextmanager
 async def serving(fake: FakeUpstream) -> AsyncIterator[FakeUpstream]:
     """Serve ``fake`` on a free loopback port (or its own, after a pause) for as long as the block runs."""
-    app = web.Application()
+    app = web.Application(middlewares=[fake.freeze])
+    app.router.add_get("/health", fake.check)
     app.router.add_get("/v1/models", fake.list_models)
     app.router.add_post("/v1/chat/completions", fake.complete)
     app.router.add_post("/v1/completions", fake.complete)
     # A handler is cancelled when its caller leaves, as vLLM stops generating then.
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    fake.runner = runner = web.AppRunner(
+        app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None
+    )
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", fake.port)
+    site = web.TCPSite(runner, fake.host, fake.port)
     await site.start()
     fake.port = runner.addresses[0][1]
     try:

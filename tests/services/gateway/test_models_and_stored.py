@@ -35,12 +35,12 @@ async def test_a_model_is_found_by_its_name_and_an_unknown_one_is_a_404(house: H
 
 async def test_models_of_a_hosted_upstream_with_slashes_in_their_names_are_found(house: House) -> None:
     house.upstream.models.append({"id": "org/model", "object": "model"})
-    await eventually(lambda: _lists(house, "org/model"))
     async with (
         aiohttp.ClientSession(headers={"authorization": f"Bearer {house.key}"}) as session,
         session.get(f"{house.url}/v1/models/org/model") as answer,
     ):
         assert (await answer.json())["id"] == "org/model"
+    assert await _lists(house, "org/model")
 
 
 async def _lists(house: House, name: str) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from services.database.tables import Bot, Version, now
 from services.gateway.served import ServedBot, ServedVersion, Snapshot, Target, VersionName
-from tests.services.gateway.conftest import House, both_databases, eventually
+from tests.services.gateway.conftest import House, both_databases, eventually, listening
 from tests.services.gateway.fake_upstream import BASE
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -93,9 +93,12 @@ async def test_the_candidate_gets_its_share_and_a_conversation_keeps_its_arm(hou
 
 async def test_an_unknown_name_while_the_upstream_was_never_seen_is_a_503_and_not_a_404(house: House) -> None:
     house.upstream.refusal = (500, "", {})
-    with pytest.raises(openai.InternalServerError) as refused:
-        await ask(house, "some-base")
-    assert refused.value.status_code in (502, 503)
+    async with listening(house.settings) as url:
+        client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=house.key, max_retries=0)
+        with pytest.raises(openai.InternalServerError) as refused:
+            await client.chat.completions.create(model="some-base", messages=HELLO)
+        await client.close()
+    assert refused.value.status_code == 503
 
 
 def snapshot(**values: object) -> Snapshot:

@@ -1,0 +1,88 @@
+"""A gateway that is told to stop, as a process of its own: nothing that it took is lost."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from tests.ports import free_port
+from tests.services.gateway.conftest import SECRET, House, eventually
+from tests.services.gateway.fake_upstream import DONE, chunk, usage
+
+ASK = {"model": "support-bot", "messages": [{"role": "user", "content": "Hello"}]}
+ID = "chatcmpl-0123456789abcdef0123"
+
+
+@asynccontextmanager
+async def gateway_process(
+    house: House, **environ: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """``python -m services.gateway`` in front of the house's upstream, and its URL."""
+    port = free_port()
+    environ = {
+        **os.environ,
+        "DATABASE_URL": house.settings.database_url,
+        "VLLM_BASE_URL": house.upstream.url,
+        "JWT_SECRET_KEY": SECRET,
+        "FASTAPI_PORT": str(port),
+        **environ,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.gateway", env=environ, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await eventually(lambda: _ready(port), 30)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _ready(port: int) -> bool:
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}/ready") as answer,
+        ):
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def test_on_sigterm_it_is_unready_at_once_takes_what_comes_and_tells_what_outlasts_the_grace(
+    house: House,
+) -> None:
+    begun = chunk(ID, "a")
+    async with (
+        gateway_process(house, LEAVE_SECONDS="1", DRAIN_SECONDS="3") as (process, url),
+        aiohttp.ClientSession(headers={"authorization": f"Bearer {house.key}"}) as session,
+    ):
+        house.upstream.script = [begun, 1.5, chunk(ID, "b"), usage(ID), DONE]
+        ends = await session.post(f"{url}/v1/chat/completions", json={**ASK, "stream": True})
+        house.upstream.script = [begun, 60.0]
+        outlasts = await session.post(f"{url}/v1/chat/completions", json={**ASK, "stream": True})
+        assert await ends.content.readuntil(b"\n\n") == await outlasts.content.readuntil(b"\n\n") == begun
+        async with session.get(f"{url}/health") as answer:
+            assert "connection" not in answer.headers
+        process.send_signal(signal.SIGTERM)
+        await eventually(lambda: _is_unready(session, url))
+        async with session.post(f"{url}/v1/chat/completions", json=ASK) as answer:
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await ends.content.read() == chunk(ID, "b") + DONE
+        last, nothing = (await outlasts.content.read()).split(b"\n\n")
+        assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "unavailable"
+        assert nothing == b""
+        assert await asyncio.wait_for(process.wait(), 10) in (0, -signal.SIGTERM)
+    assert not await house.rows(status="open")
+    assert sorted(row.status for row in await house.rows()) == ["done", "done", "failed"]
+
+
+async def _is_unready(session: aiohttp.ClientSession, url: str) -> bool:
+    async with session.get(f"{url}/ready") as answer:
+        return answer.status == 503
