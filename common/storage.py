@@ -1,6 +1,7 @@
 """Files that services and jobs share, in one object store: a folder, ``s3://bucket/prefix`` or other fsspec.
 
-Layout (keys): ``files/<file-id>``, ``adapters/<bot>/<n>/...``, ``checkpoints/<run>/...``, ``results/<job>/``.
+Layout (keys): ``files/<file-id>``, ``adapters/<bot>/<n>/...``, ``results/<job>/...`` and, while a job runs
+on a cluster, ``jobs/<job>/...`` (its rows, and ``checkpoints/<run>/...``).
 A single file appears whole or not at all: a folder store writes a temporary name, fsyncs and renames, and S3
 makes an object visible when its upload ends. A set of files on S3 cannot be renamed, so whatever consists of
 several files is written under a prefix of its own with its ``manifest.json`` last, and a reader believes the

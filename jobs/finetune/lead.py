@@ -98,14 +98,23 @@ class Lead:
 
         Raises:
             UserError: the registry refuses it.
+            StorageUnavailable: the store is away.
         """
         assert self.result, "there is a result once the run is finished"
         if self._destination and not self.result.version:
             version = register(self.config, self.sources.base, self.result, self._destination)
             self.result = self.result.registered(version)
             write_result(self.output.result, self.result)
+        self._hand_in()
         self._checkpoints.clear()
         return self.result
+
+    def _hand_in(self) -> None:
+        """Put figures and result where whoever asked for the job finds them when this disk is gone."""
+        if self.config.job_id:
+            store = open_store(self.config.store_url)
+            for file in (self.output.metrics, self.output.result):  # the result says that all is there
+                store.put_file(file, f"results/{self.config.job_id}/{file.name}")
 
     def _open_checkpoints(self) -> Checkpoints:
         if not self.config.checkpoint_store:

@@ -39,9 +39,12 @@ def command(jobs: Jobs, tiny_base: Path, data: Path, tmp_path: Path) -> Command:
 def test_a_run_leaves_an_adapter_its_metrics_and_its_result(command: Command) -> None:
     validation = rows.write(command.folder / "validation.jsonl", 5)
     flags = ["--learning-rate", "0.02", "--job-id", "ftjob-1", "--metadata", "team=support"]
-    ended = command("--validation", str(validation), *flags)
+    ended = command("--validation", str(validation), *flags, STORE_URL=str(command.folder / "store"))
     assert ended.code == 0, ended.stderr
     result = command.result()
+    handed_in = command.folder / "store" / "results" / "ftjob-1"
+    assert json.loads((handed_in / "result.json").read_text()) == result
+    assert (handed_in / "metrics.jsonl").read_bytes() == (command.output / "metrics.jsonl").read_bytes()
     assert {path.name for path in Path(result["adapter"]).iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
