@@ -4,7 +4,7 @@ PYTHON ?= python3
 BOOTSTRAP := $(PYTHON) -m services.local.bootstrap
 # The demo runs in its own environment; its test runs it in the tests'.
 DEMO_ENVIRONMENT ?= demo
-CHECKED := common images jobs services tests
+CHECKED := charts common images jobs services tests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-stop demo-clean front front-stop test lint format docs lock soak cluster cluster-down cluster-status
@@ -53,6 +53,9 @@ _lint:
 	lint-imports
 	shellcheck .ci/run tests/cluster/images/*/entrypoint.sh
 	hadolint images/*/Dockerfile tests/cluster/images/*/Dockerfile
+	python charts/generate.py --check
+	helm=$$(python -m tests.charts.helm) && for profile in $(filter-out %/ci.yaml,$(wildcard charts/onggi/values/*.yaml)); do \
+		$$helm lint --quiet charts/onggi --values $$profile --values charts/onggi/values/ci.yaml || exit 1; done
 
 .PHONY: images images-load images-push
 images: ## build the images that changed, with Docker or buildah: make images [IMAGES="gateway control"] [TAG=...]
@@ -70,6 +73,7 @@ format: ## let ruff mend what it can
 
 docs: ## write generated documents anew
 	@$(BOOTSTRAP) test -- python -m services.openapi
+	@$(BOOTSTRAP) test -- python charts/generate.py
 
 lock: ## freeze requirements/*.txt anew from pyproject.toml
 	@$(BOOTSTRAP) uv -- python -m services.local.lock

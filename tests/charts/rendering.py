@@ -1,14 +1,14 @@
 """The chart rendered by helm, once for each set of arguments."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.charts import helm
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "onggi"
@@ -24,18 +24,9 @@ KEDA = "keda.sh/v1alpha1"
 Manifest = dict[str, Any]
 
 
-@cache
-def helm() -> str:
-    """The pinned helm; ``HELM`` names another one."""
-    if given := os.environ.get("HELM"):
-        return given
-    command = [sys.executable, "-m", "tests.cluster", "tool", "helm"]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-
-
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """What helm says to ``arguments``."""
-    return subprocess.run([helm(), *arguments], cwd=ROOT, check=False, capture_output=True, text=True)
+    return subprocess.run([helm.binary(), *arguments], cwd=ROOT, check=False, capture_output=True, text=True)
 
 
 def template(profile: str, *values: str, ci: bool = True, apis: tuple[str, ...] = ()) -> list[str]:
