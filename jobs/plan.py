@@ -56,7 +56,7 @@ class PlanConfig(JobConfig):
     context: int | None = Field(
         None, ge=16, description="tokens of a conversation; the most that fit by default"
     )
-    sequences: int = Field(8, ge=1, description="conversations at once")
+    sequences: int = Field(8, ge=1, description="conversations of that length at once")
     adapters: int = Field(3, ge=3, description="adapters at once: champion, candidate and one more at least")
     max_rank: int = Field(64, ge=1, description="highest rank of an adapter")
 

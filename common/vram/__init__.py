@@ -7,13 +7,14 @@ plan.fits(32607 * 2**20), plan.sentence, plan.ways(16311 * 2**20)
 from common.vram.plan import Plan, gib
 from common.vram.serving import Serving, plan_serving
 from common.vram.shape import Shape, from_folder, known, shape_of
-from common.vram.training import Training, of_config, plan_training, requirement
+from common.vram.training import Training, batch_for, of_config, plan_training, requirement
 
 __all__ = [
     "Plan",
     "Serving",
     "Shape",
     "Training",
+    "batch_for",
     "from_folder",
     "gib",
     "known",

@@ -41,8 +41,12 @@ SAMPLER_BYTES = 26
 """For each sequence and word of the vocabulary: logits in bf16 and float32, and for top-p a sort's values and
 int64 indices, their softmax and its sum (``Sampler``, run at full width while vLLM measures)."""
 
-GRAPH_BYTES = 26 * MIB
-"""One captured CUDA graph, as vllm#22897 logs them for each size; no card was there to measure it."""
+GRAPH_BYTES = 48 * MIB
+"""CUDA graphs of one batch size, with and without adapters: vllm#25914 logs 2.38 GiB for 51 sizes."""
+
+SHORTER = 4
+"""So many times more conversations are let in than fit at full length, for most are far shorter; when they
+are not, vLLM puts some off."""
 
 WORD_SLOTS = ("llama", "mistral", "qwen3")
 """Families whose ``embedding_modules`` give embedding and output layer slots of their own in vLLM."""
@@ -56,7 +60,7 @@ SPARE_ADAPTERS = 16
 
 @dataclass(frozen=True)
 class Serving:
-    """One vLLM server that holds ``sequences`` conversations of ``context`` tokens at once."""
+    """One vLLM server whose KV cache holds ``sequences`` conversations of ``context`` tokens at once."""
 
     shape: Shape
     precision: ServingPrecision = "bf16"
@@ -67,6 +71,11 @@ class Serving:
     max_rank: int = 16
     kv_bytes: int = 2
     """Bytes of an element of the KV cache."""
+
+    @property
+    def max_sequences(self) -> int:
+        """``--max-num-seqs``: conversations that are answered at once."""
+        return SHORTER * self.sequences
 
     @property
     def slot_rank(self) -> int:
@@ -128,14 +137,14 @@ class Serving:
         and their product, which is more than attention holds.
         """
         layer = BATCHED_TOKENS * (3 * self.shape.hidden + 3 * self.shape.intermediate) * 2
-        return layer + self.sequences * self.shape.vocab * SAMPLER_BYTES
+        return layer + self.max_sequences * self.shape.vocab * SAMPLER_BYTES
 
     def graph_bytes(self) -> int:
-        """Graphs for 1, 2, 4 and every eighth size up to twice the sequences, in pieces and whole, with and
-        without adapters (``cudagraph_mode`` FULL_AND_PIECEWISE, ``cudagraph_specialize_lora``)."""
-        largest = min(2 * self.sequences, 512)
+        """Graphs for 1, 2, 4, every eighth size and, above 256, every sixteenth, up to twice
+        ``max_sequences`` and to 512 (``VllmConfig._set_cudagraph_sizes``)."""
+        largest = min(2 * self.max_sequences, 512)
         sizes = len([1, 2, 4]) + len(range(8, min(largest, 256) + 1, 8)) + len(range(272, largest + 1, 16))
-        return 2 * 2 * sizes * GRAPH_BYTES
+        return sizes * GRAPH_BYTES
 
     def flags(self, memory_bytes: int) -> dict[str, str]:
         """vLLM's flags for a card that has ``memory_bytes`` for this server alone.
@@ -147,7 +156,7 @@ class Serving:
         share = math.floor((seen - CONTEXT_BYTES - HEADROOM) / seen * 1000) / 1000
         flags = {
             "--max-model-len": str(self.context),
-            "--max-num-seqs": str(self.sequences),
+            "--max-num-seqs": str(self.max_sequences),
             "--max-num-batched-tokens": str(BATCHED_TOKENS),
             "--max-loras": str(self.adapter_slots),
             "--max-lora-rank": str(self.slot_rank),

@@ -7,7 +7,7 @@ there. ``tests/common/test_vram_measured.py`` compares these formulas with the t
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -182,22 +182,29 @@ class Training:
                 ways += [f"--method qlora {way}" for way in packed._smaller(memory_bytes)]
         return ways
 
+    def with_batch_for(self, memory_bytes: int) -> "Training | None":
+        """The same steps in micro-batches that fit ``memory_bytes``, as large as can be; None when none fit.
+
+        A step keeps its rows: batch times accumulation stays what it is.
+        """
+        rows = self.batch * self.accumulation
+        for batch in range(self.batch, 0, -1):
+            if rows % batch == 0:
+                smaller = replace(self._with_batch(batch), accumulation=rows // batch)
+                if smaller.plan().fits(memory_bytes):
+                    return smaller
+        return None
+
     def _smaller(self, memory_bytes: int) -> list[str]:
-        batch = _largest(self.batch - 1, lambda rows: self._with_batch(rows).plan().fits(memory_bytes))
-        if batch:
-            accumulation = math.ceil(self.batch * self.accumulation / batch)
-            return [f"--batch-size {batch} --gradient-accumulation {accumulation}"]
+        if fitting := self.with_batch_for(memory_bytes):
+            return [f"--batch-size {fitting.batch} --gradient-accumulation {fitting.accumulation}"]
         single = self._with_batch(1)
-        steps = _largest(
-            (self.length - 1) // LENGTH_STEP,
-            lambda n: single._with_length(n * LENGTH_STEP).plan().fits(memory_bytes),
-        )
-        if not steps:
-            return []
-        smaller = f"--max-length {steps * LENGTH_STEP}"
-        if self.batch > 1:
-            smaller += f" --batch-size 1 --gradient-accumulation {self.batch * self.accumulation}"
-        return [smaller]
+        for length in range((self.length - 1) // LENGTH_STEP * LENGTH_STEP, 0, -LENGTH_STEP):
+            if single._with_length(length).plan().fits(memory_bytes):
+                rows = self.batch * self.accumulation
+                batch = f" --batch-size 1 --gradient-accumulation {rows}" if self.batch > 1 else ""
+                return [f"--max-length {length}{batch}"]
+        return []
 
     def _with_batch(self, batch: int) -> "Training":
         supervised = None if self.supervised is None else math.ceil(self.supervised * batch / self.batch)
@@ -235,6 +242,17 @@ def requirement(config: FinetuneConfig, shape: Shape) -> Plan:
     return of_config(config, shape).plan()
 
 
+def batch_for(config: FinetuneConfig, shape: Shape, memory_bytes: int) -> dict[str, int] | None:
+    """``batch_size`` and ``gradient_accumulation`` with which ``config``'s steps fit; None when none do.
+
+    For whoever left the batch to us: the steps are those of ``config``, so the weights hardly differ.
+    """
+    fitting = of_config(config, shape).with_batch_for(memory_bytes)
+    if fitting is None:
+        return None
+    return {"batch_size": fitting.batch, "gradient_accumulation": fitting.accumulation}
+
+
 def of_config(config: FinetuneConfig, shape: Shape) -> Training:
     """The fine-tune that ``config`` describes; ``auto`` precision is bf16 on every card that can train."""
     return Training(
@@ -248,12 +266,3 @@ def of_config(config: FinetuneConfig, shape: Shape) -> Training:
         precision="fp32" if config.precision == "fp32" else "bf16",
         dropout=config.dropout,
     )
-
-
-def _largest(limit: int, fits: Callable[[int], bool]) -> int:
-    """The largest of 1 to ``limit`` that fits, 0 when none does; what fits, fits when smaller."""
-    low, high = 0, max(0, limit)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low

@@ -75,7 +75,7 @@ def test_serving_prints_flags_that_vllm_takes(
     code, output = run(capsys, monkeypatch, *LLAMA, "--serving", "--card", "rtx5090", "--adapters", "5")
     assert code == 0
     assert re.search(
-        r"^vLLM: --max-model-len \d+ --max-num-seqs 8 --max-num-batched-tokens 2048 --max-loras 5 "
+        r"^vLLM: --max-model-len \d+ --max-num-seqs 32 --max-num-batched-tokens 2048 --max-loras 5 "
         r"--max-lora-rank 64 --max-cpu-loras 16 --gpu-memory-utilization 0\.97\d$",
         output,
         re.MULTILINE,
