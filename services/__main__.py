@@ -17,7 +17,13 @@ def main() -> None:
     gateway = load(GatewaySettings)
     logging.configure("services", debug=gateway.debug, log_dir=gateway.log_dir)
     app = create_app(gateway, load(ControlSettings))
-    serve(app, host=gateway.fastapi_host, port=gateway.fastapi_port, drain_seconds=DRAIN_SECONDS)
+    serve(
+        app,
+        host=gateway.fastapi_host,
+        port=gateway.fastapi_port,
+        drain_seconds=DRAIN_SECONDS,
+        on_leave=app.leave,
+    )
 
 
 if __name__ == "__main__":

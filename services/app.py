@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from services.control.app import create_app as create_control
 from services.control.settings import ControlSettings
@@ -19,9 +19,9 @@ from services.gateway.settings import GatewaySettings
 CONTROL_PATHS = ("/v1/files", "/v1/fine_tuning", "/onggi", "/admin")
 
 
-def create_app(gateway: GatewaySettings, control: ControlSettings) -> ASGIApp:
+def create_app(gateway: GatewaySettings, control: ControlSettings) -> "ByPath":
     """Both applications, each with its own lifespan, told apart by path."""
-    return _ByPath(create_gateway(gateway), create_control(control))
+    return ByPath(create_gateway(gateway), create_control(control))
 
 
 def belongs_to_control(path: str) -> bool:
@@ -29,11 +29,17 @@ def belongs_to_control(path: str) -> bool:
     return any(path == prefix or path.startswith(f"{prefix}/") for prefix in CONTROL_PATHS)
 
 
-class _ByPath:
+class ByPath:
+    """The two as one ASGI application."""
+
     def __init__(self, gateway: FastAPI, control: FastAPI) -> None:
         self.gateway = gateway
         self.control = control
         self.lifespans = Starlette(lifespan=self._run_both)
+
+    def leave(self, seconds: float) -> None:
+        """The process was told to stop: be unready, and end what still runs after ``seconds``."""
+        self.gateway.state.traffic.leave(seconds)
 
     @asynccontextmanager
     async def _run_both(self, _: Starlette) -> AsyncIterator[None]:

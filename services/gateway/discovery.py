@@ -139,8 +139,7 @@ class _Probe:
         while True:
             await self.ask()
             self.first.set()
-            is_hosted = self._endpoint.is_hosted and self._replica.is_up
-            await asyncio.sleep(HOSTED_SECONDS if is_hosted else PROBE_SECONDS)
+            await asyncio.sleep(self._pause())
             if breaker.is_open:
                 await asyncio.sleep(breaker.until - time.monotonic())
 
@@ -148,11 +147,11 @@ class _Probe:
         """Ask once, for the models too where ``models`` says so or they are due."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
-                if not self._endpoint.is_hosted and not await self._is_well():
-                    self._is("draining")
-                    return
                 if models or time.monotonic() >= self._models_at:
                     await self._take_models()
+                if self._is_vllm and not await self._is_well():
+                    self._is("draining")
+                    return
         except aiohttp.ClientError as error:
             self._failed(error)
         except TimeoutError:
@@ -160,16 +159,28 @@ class _Probe:
         else:
             self._answered()
 
+    def _pause(self) -> float:
+        if self._is_vllm or not self._replica.is_up:
+            return PROBE_SECONDS
+        return HOSTED_SECONDS if self._endpoint.is_hosted else MODELS_SECONDS
+
+    @property
+    def _is_vllm(self) -> bool:
+        """Whether /health may be asked: there are servers that ask all of their models for that."""
+        return any(model.get("owned_by") == "vllm" for model in self._replica.models or ())
+
     async def _is_well(self) -> bool:
         url = health_url(self._replica.base_url)
         async with self._session.get(url, headers=self._replica.headers) as answer:
-            return answer.status < 500  # a server without /health says 404
+            return answer.status < 500
 
     async def _take_models(self) -> None:
         url = f"{self._replica.base_url}/models"
         async with self._session.get(url, headers=self._replica.headers) as answer:
             models = _bases(await answer.read()) if answer.status == 200 else None
         self._models_at = time.monotonic() + MODELS_SECONDS
+        if models is None and self._replica.models is None and answer.status < 500:
+            models = []  # It answers, and has no such list.
         if models is not None and models != self._replica.models:
             self._replica.models = models
             self._replicas.changed()

@@ -60,6 +60,11 @@ def whole(id_: str, text: str = "Hello.") -> dict[str, Any]:
     }
 
 
+def listed(name: str) -> dict[str, Any]:
+    """A base model in the list of a vLLM."""
+    return {"id": name, "object": "model", "created": 5, "owned_by": "vllm"}
+
+
 @dataclass
 class FakeUpstream:
     """``script`` is what a stream sends: bytes as they are, numbers as pauses in seconds, BROKEN.
@@ -76,10 +81,9 @@ class FakeUpstream:
     script: Sequence[Any] | None = None
     reply: Any = None
     refusal: tuple[int, Any, dict[str, str]] | None = None
-    models: list[dict[str, Any]] = field(
-        default_factory=lambda: [{"id": BASE, "object": "model", "created": 5}]
-    )
+    models: list[dict[str, Any]] = field(default_factory=lambda: [listed(BASE)])
     health: int = 200
+    asked_health: int = 0
     drops: int = 0
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     thaw_warm_ups: asyncio.Event = field(default_factory=asyncio.Event)
@@ -152,6 +156,7 @@ class FakeUpstream:
         return web.json_response(whole("cmpl-warm"))
 
     async def check(self, _: web.Request) -> web.Response:
+        self.asked_health += 1
         return web.Response(status=self.health)
 
     async def _whole(self, id_: str) -> web.Response:

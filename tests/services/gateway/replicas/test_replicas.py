@@ -11,7 +11,7 @@ import pytest
 from services.database.queries import trainings
 from services.database.tables import Training, now
 from tests.services.gateway.conftest import House, eventually
-from tests.services.gateway.fake_upstream import BASE, BROKEN, DONE, FakeUpstream, chunk, usage, whole
+from tests.services.gateway.fake_upstream import BASE, BROKEN, DONE, FakeUpstream, chunk, listed, usage, whole
 from tests.services.gateway.replicas.fleet import NAME, Fleet, constant_load, gauge_is, sample, until
 
 ASK = {"model": "support-bot", "messages": [{"role": "user", "content": "Hello"}]}
@@ -249,7 +249,7 @@ async def _asked_again(house: House, fake: FakeUpstream, before: int) -> bool:
 
 
 async def test_each_base_is_asked_of_the_replicas_that_have_it(house: House, fleet: Fleet) -> None:
-    fleet.replicas[1].models = [{"id": "other-base", "object": "model"}]
+    fleet.replicas[1].models = [listed("other-base")]
     await eventually(lambda: _lists(house, "other-base"))
     before = fleet.asked()
     for number in range(4):
@@ -259,6 +259,16 @@ async def test_each_base_is_asked_of_the_replicas_that_have_it(house: House, fle
     assert [after - first for first, after in zip(before, fleet.asked(), strict=True)] == [8, 4]
 
 
+async def test_only_vllm_is_asked_for_its_health_which_costs_others_an_answer_of_every_model(
+    house: House, fleet: Fleet
+) -> None:
+    other = await fleet.join("127.0.0.3", models=[{"id": "other-base", "object": "model"}], health=500)
+    await eventually(lambda: _lists(house, "other-base"))
+    assert await ask(house, model="other-base") == "Hello."
+    assert fleet.replicas[0].asked_health
+    assert not other.asked_health
+
+
 async def _lists(house: House, name: str) -> bool:
     return name in {model.id async for model in house.client().models.list()}
 
@@ -266,7 +276,7 @@ async def _lists(house: House, name: str) -> bool:
 async def test_without_a_replica_of_its_base_a_request_is_told_when_to_come_back(
     house: House, fleet: Fleet
 ) -> None:
-    fleet.replicas[1].models = [{"id": "other-base", "object": "model"}]
+    fleet.replicas[1].models = [listed("other-base")]
     await eventually(lambda: _lists(house, "other-base"))
     fleet.replicas[1].refusal = (404, {"error": {"message": "no such model"}}, {})
     fleet.names.addresses.remove(fleet.replicas[0].host)

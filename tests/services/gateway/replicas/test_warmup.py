@@ -9,7 +9,7 @@ from sqlalchemy import update
 from services.database.tables import Bot, Version
 from services.gateway import warmup
 from tests.services.gateway.conftest import House, eventually
-from tests.services.gateway.fake_upstream import BASE
+from tests.services.gateway.fake_upstream import BASE, listed
 from tests.services.gateway.replicas.fleet import Fleet, constant_load, gauge_is, sample, until
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -135,7 +135,7 @@ async def test_a_replica_that_was_away_loads_everything_again_before_it_gets_tra
 
 
 async def test_a_version_is_loaded_only_where_its_base_is(house: House, fleet: Fleet) -> None:
-    other = await fleet.join("127.0.0.3", models=[{"id": "other-base", "object": "model"}])
+    other = await fleet.join("127.0.0.3", models=[listed("other-base")])
     async with house.database.session() as session:
         owner = (await session.get_one(Bot, "support-bot")).person_id
         session.add(Bot(name="other-bot", person_id=owner, base="other-base", champion=1))
