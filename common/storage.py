@@ -110,13 +110,17 @@ class Store:
         """Whether ``key`` is a file, or has files below it."""
         path = self._path(key)
         with _translated(self.uri(key)):
-            return bool(self._fs.exists(path))
+            there = bool(self._fs.exists(path)) and (self._local or bool(self._fs.isfile(path)))
+        return there or (not self._local and bool(self.list(key)))
 
     def list(self, prefix: str = "") -> list[str]:
         """The keys of all files at or below the folder ``prefix``, sorted; empty when there are none."""
         path = self._path(prefix) if prefix else self._present_root()
         with _translated(self.uri(prefix)):
-            keys = [name[len(self._root) :].lstrip("/") for name in self._fs.find(path)]
+            found = self._fs.find(path, detail=True)
+            # SeaweedFS keeps a folder whose files are gone, and s3fs takes it for one of them.
+            names = [name for name, info in found.items() if info["type"] == "file"]
+        keys = [name[len(self._root) :].lstrip("/") for name in names]
         return sorted(key for key in keys if not any(_is_temporary(part) for part in key.split("/")))
 
     def size(self, key: str) -> int:
