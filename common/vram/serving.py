@@ -69,8 +69,6 @@ class Serving:
     adapter_slots: int = 3
     """Adapters in one batch: champion, candidate and one that is asked for by its number or judged."""
     max_rank: int = 16
-    kv_bytes: int = 2
-    """Bytes of an element of the KV cache."""
 
     @property
     def max_sequences(self) -> int:
@@ -117,12 +115,12 @@ class Serving:
         return self.adapter_slots * elements * 2
 
     def cache_bytes(self) -> int:
-        """Keys and values of every layer for all sequences at full length, in whole pages.
+        """Keys and values of every layer in bf16 for all sequences at full length, in whole pages.
 
         A layer with a sliding window holds window - 1 tokens and those in flight
         (``SlidingWindowSpec.max_admission_blocks_per_request``).
         """
-        page = BLOCK * 2 * self.shape.kv_heads * self.shape.head_dim * self.kv_bytes
+        page = BLOCK * 2 * self.shape.kv_heads * self.shape.head_dim * 2
         full, sliding = self.shape.layers - self.shape.sliding_layers, self.shape.sliding_layers
         pages = full * math.ceil(self.context / BLOCK)
         if self.shape.window and sliding:
@@ -179,9 +177,10 @@ class Serving:
     def ways(self, memory_bytes: int) -> list[str]:
         """What else of this server fits: shorter contexts, fewer sequences at once, fewer bits a weight."""
         ways = self._shorter(memory_bytes)
-        fewer = range(self.sequences - 1, 0, -1)
-        fitting = (n for n in fewer if replace(self, sequences=n).plan().fits(memory_bytes))
-        ways += [f"--sequences {sequences}" for sequences in list(fitting)[:1]]
+        for sequences in range(self.sequences - 1, 0, -1):
+            if replace(self, sequences=sequences).plan().fits(memory_bytes):
+                ways.append(f"--sequences {sequences}")
+                break
         for precision in PRECISIONS[PRECISIONS.index(self.precision) + 1 :]:
             packed = replace(self, precision=precision)
             if packed.plan().fits(memory_bytes):

@@ -213,9 +213,16 @@ def test_an_unknown_name_is_told_the_way_out(tmp_path: Path) -> None:
         vram.shape_of("org/nothing", tmp_path)
 
 
-def test_a_token_of_8b_takes_128_kib_of_cache_as_vllm_logs() -> None:
+def test_a_token_of_8b_takes_128_kib_of_cache() -> None:
     one = Serving(LLAMA, context=8192, sequences=1)
     assert one.cache_bytes() == 8192 * 128 * 1024
+
+
+def test_a_gib_of_cache_holds_the_tokens_that_vllm_says() -> None:
+    """``GPU KV cache size: 46,592 tokens`` is what the demo's server logs for SmolLM2 and 1 GiB."""
+    smol = shape("SmolLM2-135M-Instruct")
+    assert Serving(smol, context=46_592, sequences=1).cache_bytes() <= GIB
+    assert Serving(smol, context=46_592 + 16, sequences=1).cache_bytes() > GIB
 
 
 def test_layers_with_a_window_cache_no_more_than_it_and_what_is_in_flight() -> None:
