@@ -1,6 +1,7 @@
 """What every manifest of every profile must be: the rules that linters of manifests have, as tests."""
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
@@ -314,7 +315,8 @@ def test_a_secret_that_opens_a_volume_stays_with_it() -> None:
     }  # fmt: skip
     for secret in secrets:
         assert secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
-    database = named(manifests, "Secret", "onggi-store-postgresql")["stringData"]
+    data = named(manifests, "Secret", "onggi-store-postgresql")["data"]
+    database = {key: b64decode(value).decode() for key, value in data.items()}
     assert f":{database['POSTGRES_PASSWORD']}@onggi-store-postgresql:5432/onggi" in database["DATABASE_URL"]
 
 
