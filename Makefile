@@ -67,6 +67,13 @@ images-load: ## build them and put them into kind, k3s or containerd on this mac
 images-push: ## build them and push them: make images-push REGISTRY=registry.example.com/team
 	@$(PYTHON) -m images push $(IMAGES) $(if $(TAG),--tag $(TAG)) --registry '$(REGISTRY)'
 
+.PHONY: manifests finetune
+manifests: ## write k8s/jobs anew from the chart's templates: [REGISTRY=registry.example.com/team]
+	@$(BOOTSTRAP) test -- bash -c 'HELM=$${HELM:-$$(python -m tests.charts.helm)} python -m services.local.manifests'
+
+finetune: ## upload rows, fine-tune a bot on them, follow: make finetune DATA=rows.jsonl BOT=support-bot KEY=... [URL=] [MODEL=]
+	@$(BOOTSTRAP) front -- python -m services.local.finetune
+
 format: ## let ruff mend what it can
 	@$(BOOTSTRAP) test -- ruff check --fix $(CHECKED)
 	@$(BOOTSTRAP) test -- ruff format $(CHECKED)

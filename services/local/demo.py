@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from common.errors import UserError
 from services.local import installation as parts
 from services.local import questions, state
 from services.local.api import Api
+from services.local.follow import follow
 from services.local.installation import Installation
 from services.local.processes import Processes
 
@@ -31,7 +31,6 @@ BOT = "juniper"
 SAMPLES = parts.ROOT / "jobs" / "samples"
 STATE_GIGABYTES = 2
 SHOWN = 8
-STEPS_A_LINE = 10
 
 
 @dataclass(frozen=True)
@@ -128,25 +127,7 @@ def fine_tune(api: Api, console: Console) -> str:
             "onggi": {"recipe": "demo"},
         },
     )
-    seen = ""
-    while job["status"] not in ("succeeded", "failed", "cancelled"):
-        time.sleep(1)
-        seen = show_events(api, job["id"], seen, console)
-        job = api.get(f"/v1/fine_tuning/jobs/{job['id']}")
-    show_events(api, job["id"], seen, console)
-    if job["status"] != "succeeded":
-        raise UserError(f"the fine-tune {job['id']} {job['status']}: {(job['error'] or {}).get('message')}")
-    return str(job["fine_tuned_model"])
-
-
-def show_events(api: Api, job: str, last: str, console: Console) -> str:
-    """Print the job's events since the one with id ``last``; the id of the newest."""
-    newest_first = api.get(f"/v1/fine_tuning/jobs/{job}/events?limit=100")["data"]
-    fresh = list(takewhile(lambda event: event["id"] != last, newest_first))
-    for event in reversed(fresh):
-        if event["type"] != "metrics" or event["data"]["step"] % STEPS_A_LINE == 0:
-            console.print(f"   {event['message']}", highlight=False)
-    return fresh[0]["id"] if fresh else last
+    return follow(api, job, console)
 
 
 def promote(api: Api, version: str) -> None:
