@@ -16,7 +16,7 @@ from services.gateway.replicas import Replicas
 RESOLVE_SECONDS = 1.0
 RESOLVE_TIMEOUT_SECONDS = 5.0
 PROBE_SECONDS = 1.0
-PROBE_TIMEOUT_SECONDS = 3.0
+PROBE_TIMEOUT_SECONDS = 5.0
 SILENT_PROBES = 3  # one after another: a busy server may be late once
 MODELS_SECONDS = 5.0
 HOSTED_SECONDS = 60.0

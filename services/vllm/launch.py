@@ -32,7 +32,7 @@ def build_command(settings: VllmSettings, base: BaseModel, extra: Sequence[str] 
         # Without it, sampling defaults come from the model's files and differ from OpenAI's.
         "--generation-config": "vllm",
         "--shutdown-timeout": settings.shutdown_seconds,
-        "--disable-access-log-for-endpoints": "/health,/metrics",
+        "--disable-access-log-for-endpoints": "/health,/metrics,/v1/models",
     }
     given = [str(part) for flag, value in flags.items() if value is not None for part in (flag, value)]
     cpu = ["--enforce-eager", "--distributed-executor-backend", "uni"] if on_cpu() else []

@@ -15,6 +15,7 @@ from tests.services.gateway.fake_upstream import BASE, BROKEN, DONE, FakeUpstrea
 from tests.services.gateway.replicas.fleet import NAME, Fleet, constant_load, gauge_is, sample, until
 
 ASK = {"model": "support-bot", "messages": [{"role": "user", "content": "Hello"}]}
+IN_FLIGHT = "onggi_gateway_replica_requests_in_flight"
 ID = "chatcmpl-0123456789abcdef0123"
 # A stream that is under way long enough for something to happen to its replica.
 SLOW = [chunk(ID, "a"), 0.15, chunk(ID, "b"), usage(ID), DONE]
@@ -88,7 +89,7 @@ async def test_a_gateway_error_of_one_replica_is_answered_by_another(
     fleet.replicas[0].refusal = (status, "", {})
     for number in range(10):
         assert await ask(house, f"c{number}") == "Hello."
-    await gauge_is("onggi_gateway_replica_requests_in_flight", 0, replica="127.0.0.1")
+    await gauge_is(IN_FLIGHT, 0, replica="127.0.0.1")
 
 
 async def test_when_all_fail_the_caller_gets_their_words_after_each_was_asked_once(
@@ -204,7 +205,9 @@ async def test_what_waits_at_a_replica_that_hangs_is_asked_of_another(house: Hou
     async with constant_load(house) as outcome:
         await until(lambda: outcome.whole >= 12)
         hanging.thawed.clear()
+        await until(lambda: (sample(IN_FLIGHT, replica=hanging.host) or 0) > 0)
         await gauge_is("onggi_gateway_replica_up", 0, replica=hanging.host)
+        await gauge_is(IN_FLIGHT, 0, replica=hanging.host)
         before = outcome.whole
         await until(lambda: outcome.whole >= before + 12)
         hanging.thawed.set()
