@@ -1,9 +1,11 @@
 """The two tools that build images: Docker where its daemon answers, else buildah."""
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -110,14 +112,20 @@ class Buildah:
 
     def build(self, build: Build) -> None:
         """``buildah bud`` with its own isolation and this machine's certificates."""
-        self._share_downloads()
-        certificates = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"]
-        self.run(
-            "bud",
-            *("--isolation=chroot", "--layers", "--pull=false"),
-            *(certificates if CERTIFICATES.exists() else []),
-            *_options(build),
-        )
+        certificates = [f"--volume={CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
+        with self.alone():
+            self._share_downloads()
+            self.run("bud", "--isolation=chroot", "--layers", "--pull=false", *certificates, *_options(build))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One build at a time on this store, after what an interrupted one left, which may be gigabytes."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for container in self.output("containers", "--quiet").split():
+                self.output("rm", container)
+            yield
 
     def tag(self, reference: str, other: str) -> None:
         """``buildah tag``."""

@@ -15,19 +15,25 @@ from images.engine import Buildah
 
 PACKAGES = "ca-certificates,netbase,tzdata,python3,python3-venv,python3-dev,python-is-python3"
 SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
+SETTINGS = (
+    "--env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "--env=LANG=C.UTF-8",
+    "--cmd=python3",
+)
 NAME = "stand-in-python"
 
 
 def reference() -> str:
-    """Its name by content: how it is made."""
-    return f"{NAME}:{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
+    """Its name by what it is made of."""
+    recipe = repr((PACKAGES, SUITE, MIRROR, SETTINGS)).encode()
+    return f"{NAME}:{hashlib.sha256(recipe).hexdigest()[:12]}"
 
 
 def build(buildah: Buildah) -> str:
     """Make it unless it is there; its name."""
     name = reference()
     if not buildah.has(name):
-        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        with buildah.alone(), tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             root = Path(folder) / "root"
             _debootstrap(root)
             _commit(buildah, root, name)
@@ -47,10 +53,6 @@ def _debootstrap(root: Path) -> None:
 
 def _commit(buildah: Buildah, root: Path, name: str) -> None:
     container = buildah.output("from", "scratch")
-    try:
-        buildah.run("add", "--quiet", container, str(root), "/")
-        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        buildah.run("config", f"--env=PATH={path}", "--env=LANG=C.UTF-8", "--cmd=python3", container)
-        buildah.run("commit", "--quiet", container, f"localhost/{name}")
-    finally:
-        buildah.run("rm", container)
+    buildah.run("add", "--quiet", container, str(root), "/")
+    buildah.run("config", *SETTINGS, container)
+    buildah.run("commit", "--quiet", "--rm", container, f"localhost/{name}")
