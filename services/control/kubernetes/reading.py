@@ -151,9 +151,10 @@ def _state_of(tune: FineTune, job: Object, step: marks.Step) -> JobStatus:
     """One Job by itself."""
     ended, pods = end(job), tune.pods_of(job)
     began = [began for pod in pods if (began := started(pod))]
-    running = any(pod.get("status", {}).get("phase") == "Running" for pod in pods)
+    # A pod that ended is followed by another, or by the Job's end; one that is pending waits for a card.
+    waiting = not pods or pods[-1].get("status", {}).get("phase") in (None, "Pending")
     status = JobStatus(
-        state="running" if running else "queued",
+        state="queued" if waiting else "running",
         step=step,
         launched_at=created(job),
         started_at=min(began, default=None),

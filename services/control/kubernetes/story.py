@@ -113,11 +113,9 @@ def _told_by_pod(pod: Object, step: str, *, ended: bool) -> Told:
         at = reading.seconds(disrupted.get("lastTransitionTime")) or 0.0
         why = disrupted.get("message") or disrupted.get("reason")
         told[f"{uid}-ended"] = _event(at, f"Step {step} lost its pod on {node}: {why}", "warn")
-    elif not ended and (ends := reading.terminated(pod)):
-        at = reading.seconds(ends[-1].get("finishedAt")) or 0.0
-        sentence = (
-            f"Step {step} ended with exit code {ends[-1]['exitCode']} on {node}: another pod resumes it."
-        )
+    elif not ended and (ends := reading.terminated(pod)) and ends[-1]["exitCode"] not in reading.CODES:
+        at, code = reading.seconds(ends[-1].get("finishedAt")) or 0.0, ends[-1]["exitCode"]
+        sentence = f"Step {step} ended with exit code {code} on {node}: another pod resumes it."
         told[f"{uid}-ended"] = _event(at, sentence, "warn")
     return told
 

@@ -136,6 +136,7 @@ def test_a_fine_tune_is_two_jobs_and_runs_until_the_second_ends(
 
     leave_result(settings)
     cluster.end_pod(pod, 0)
+    assert the(runner).status.state == "running", "the Job's own end comes a moment later"
     cluster.end_job(ID)
     status = the(runner).status
     assert (status.state, status.step, status.version) == ("running", "evaluate", "support-bot@1")
@@ -237,11 +238,14 @@ def test_a_failed_job_says_why_in_its_steps_own_sentence(
 ) -> None:
     start(runner, tmp_path)
     cluster.end_pod(cluster.start_pod(ID, log=json.dumps(STEP)), code, message)
+    runner.tick()
     cluster.end_job(ID, "Failed", "PodFailurePolicy", "Container finetune failed")
     status = the(runner).status
     assert status.error is not None
     assert (status.state, (status.error.code, status.error.message)) == ("failed", expected)
     assert messages(runner)[-1] == expected[1]
+    resumed = f"Step finetune ended with exit code {code} on gpu-1: another pod resumes it."
+    assert (resumed in messages(runner)) == (code == 137)
     # A training that failed leaves no file of figures itself.
     assert [json.loads(line)["step"] for line in (runner.results(ID) or b"").splitlines()] == [1]
 
