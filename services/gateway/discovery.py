@@ -81,7 +81,7 @@ class Discovery:
         try:
             async with asyncio.timeout(RESOLVE_TIMEOUT_SECONDS):
                 addresses = await self._resolve(self._endpoint.host)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no name that DNS can be asked for
             if self._answers:
                 self._log.warning("DNS does not answer", host=self._endpoint.host, reason=repr(error))
             self._answers = False
@@ -137,7 +137,10 @@ class _Probe:
         """For ever; a replica whose breaker is open, after its pause."""
         breaker = self._replica.breaker
         while True:
-            await self.ask()
+            try:
+                await self.ask()
+            except Exception:  # whatever it answered, the next time comes
+                self._log.exception("probe failed", replica=self._replica.name)
             self.first.set()
             await asyncio.sleep(self._pause())
             if breaker.is_open:

@@ -41,8 +41,9 @@ def asked_for(fleet: Fleet) -> set[str]:
 
 
 async def test_a_promoted_version_is_loaded_everywhere_before_it_answers_and_no_request_fails(
-    house: House, fleet: Fleet
+    house: House, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(warmup, "TOGETHER_SECONDS", 60.0)
     first, second = fleet.replicas
     second.thaw_warm_ups.clear()
     async with constant_load(house) as outcome:
