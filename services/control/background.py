@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 from common import logging
@@ -17,6 +17,7 @@ from services.database.queries import files, trainings
 from services.database.tables import File, Training
 
 TICK_SECONDS = 1.0
+TELL_SECONDS = 5.0
 RESULT_PURPOSE = "fine-tune-results"
 
 
@@ -25,7 +26,11 @@ async def running(control: Control) -> AsyncIterator[None]:
     """Do it all until the block ends."""
     # Rows gathered for a job whose request was cut off belong to nothing.
     await asyncio.to_thread(shutil.rmtree, incoming_folder(control), ignore_errors=True)
-    work = {"jobs": (TICK_SECONDS, look_after_jobs), "repair": (repair.SECONDS, repair.repair)}
+    work = {
+        "jobs": (TICK_SECONDS, look_after_jobs),
+        "trainings": (TELL_SECONDS, tell_gateways),
+        "repair": (repair.SECONDS, repair.repair),
+    }
     tasks = [asyncio.create_task(_every(seconds, name, do, control)) for name, (seconds, do) in work.items()]
     try:
         yield
@@ -36,15 +41,11 @@ async def running(control: Control) -> AsyncIterator[None]:
 
 
 async def look_after_jobs(control: Control) -> None:
-    """One round: start what is queued, see to what died, keep the figures of what has ended.
-
-    And tell gateways which fine-tunes hold a card, and until when: meanwhile there may be no vLLM.
-    """
+    """One round: start what is queued, see to what died, keep the figures of what has ended."""
     if control.runner is None:
         return
     await asyncio.to_thread(control.runner.tick)
     jobs = await asyncio.to_thread(control.runner.list)
-    await _tell_gateways(control, control.runner, jobs)
     finished = {result_file_id(job.spec.id): job for job in jobs if job.status.state in FINISHED}
     async with control.database.read() as session:
         kept = await files.existing(session, list(finished))
@@ -52,7 +53,12 @@ async def look_after_jobs(control: Control) -> None:
         await _keep_results(control, control.runner, finished[file_id], file_id)
 
 
-async def _tell_gateways(control: Control, runner: Runner, jobs: Sequence[Job]) -> None:
+async def tell_gateways(control: Control) -> None:
+    """Write down which fine-tunes hold a card, and until when: meanwhile there may be nothing that serves."""
+    if control.runner is None:
+        return
+    runner = control.runner
+    jobs = await asyncio.to_thread(runner.list)
     training = [job for job in jobs if job.status.step == "finetune" and job.status.state == "running"]
     rows = []
     for job in training:

@@ -1,0 +1,236 @@
+"""Fine-tunes as Jobs on a real cluster: a real SmolLM2 trains in one pod and is judged from another."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import yaml
+
+from tests.e2e.conftest import BASE, NAMESPACE, ROOT, Onggi
+from tests.e2e.kube import until
+
+SAMPLES = ROOT / "jobs" / "samples"
+MANIFESTS = ROOT / "k8s" / "jobs"
+TRAINED = 900
+"""Seconds within which a fine-tune of some steps is trained and judged on a busy machine."""
+KILL_TRAINER = """
+import os, pathlib
+for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    words = path.read_bytes().split(b"\\0")
+    if b"jobs.finetune" in words and b"jobs.restart" not in words:
+        os.kill(int(path.parent.name), 9)
+"""
+
+
+@pytest.fixture(scope="module")
+def rows(onggi: Onggi) -> dict[str, str]:
+    """Uploaded samples: rows to learn, and rows to be judged on."""
+    sdk = onggi.sdk("control")
+    learned = b"".join(itertools.islice((SAMPLES / "train.jsonl").open("rb"), 24))
+    kept = (SAMPLES / "heldout.jsonl").read_bytes()
+    return {
+        name: sdk.files.create(file=(f"{name}.jsonl", data), purpose="fine-tune").id
+        for name, data in (("training_file", learned), ("validation_file", kept))
+    }
+
+
+def create(onggi: Onggi, rows: dict[str, str], bot: str) -> Any:
+    """Ask for a fine-tune of three steps."""
+    return onggi.sdk("control").fine_tuning.jobs.create(
+        model=BASE,
+        suffix=bot,
+        seed=1,
+        **rows,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 8}}},
+        extra_body={"onggi": {"recipe": "tiny", "max_length": 256}},
+    )
+
+
+def job(onggi: Onggi, job_id: str) -> dict[str, Any] | None:
+    """The job; None while control is starting again."""
+    try:
+        answer = onggi.control("GET", f"/v1/fine_tuning/jobs/{job_id}")
+    except httpx.TransportError:
+        return None
+    return dict(answer.json()) if answer.is_success else None
+
+
+def ended(onggi: Onggi, job_id: str, seconds: float = TRAINED) -> dict[str, Any]:
+    """The job once it has ended, however it did."""
+
+    def found() -> dict[str, Any] | None:
+        now = job(onggi, job_id)
+        return now if now and now["finished_at"] else None
+
+    return until(found, seconds, f"the end of {job_id}")
+
+
+def events(onggi: Onggi, job_id: str) -> list[dict[str, Any]]:
+    """Everything that is told of a job, the oldest first."""
+    listed = onggi.control("GET", f"/v1/fine_tuning/jobs/{job_id}/events?limit=100").json()["data"]
+    return list(reversed(listed))
+
+
+def pods(onggi: Onggi, label: str, step: str) -> list[dict[str, Any]]:
+    """The pods of one step of a fine-tune."""
+    return onggi.kube.items("pods", f"onggi.dev/fine-tune={label},onggi.dev/step={step}")
+
+
+def by_kubectl(onggi: Onggi, bot: str, **environ: str) -> dict[str, Any]:
+    """k8s/jobs/finetune-cpu.yaml as its README says to change it, with this installation's image."""
+    [manifest] = yaml.safe_load_all((MANIFESTS / "finetune-cpu.yaml").read_text())
+    [template] = [
+        yaml.safe_load(onggi.kube.get("configmap", "onggi-jobs")["data"]["finetune.yaml"]),
+    ]
+    own, theirs = (one["spec"]["template"]["spec"] for one in (manifest, template))
+    for kind in ("initContainers", "containers"):
+        own[kind][0]["image"] = theirs[kind][0]["image"]
+        # This machine's registries are reached with its own CA bundle.
+        own[kind][0]["env"] += [one for one in theirs[kind][0]["env"] if "/etc/onggi/ca" in str(one)]
+        own[kind][0]["volumeMounts"] = theirs[kind][0]["volumeMounts"]
+    own["volumes"] = theirs["volumes"]
+    own["containers"][0]["resources"] = theirs["containers"][0]["resources"]
+    changed = {"FINETUNE_BOT": bot, **environ}
+    kept = [one for one in own["containers"][0]["env"] if one["name"] not in changed]
+    own["containers"][0]["env"] = kept + [{"name": name, "value": value} for name, value in changed.items()]
+    manifest["metadata"]["labels"]["onggi.dev/bot"] = bot
+    return dict(manifest)
+
+
+def test_a_fine_tune_trains_in_one_pod_is_judged_from_another_and_answers(
+    onggi: Onggi, rows: dict[str, str]
+) -> None:
+    made = create(onggi, rows, "e2e-bot")
+    assert (made.status, made.model) == ("queued", BASE) or made.status == "running"
+    # Control is not where a fine-tune lives.
+    onggi.kube.kubectl("rollout", "restart", "deployment/onggi-control")
+    done = ended(onggi, made.id)
+    assert (done["status"], done["error"]) == ("succeeded", None)
+    assert done["fine_tuned_model"] == "e2e-bot@1"
+    assert done["trained_tokens"] > 0
+    story = events(onggi, made.id)
+    told = [event["message"] for event in story if event["type"] == "message" and event["level"] == "info"]
+    assert told[0] == "The job is queued."
+    assert told[-1] == "The job is done."
+    assert "Version e2e-bot@1 is registered." in told
+    assert [event["data"]["step"] for event in story if event["type"] == "metrics"] == [1, 2, 3]
+
+    version = onggi.control("GET", "/onggi/v1/versions/e2e-bot@1").json()
+    assert version["state"] in ("passed", "refused")
+    assert version["job_id"] == made.id
+    sdk = onggi.sdk("control")
+    [checkpoint] = sdk.fine_tuning.jobs.checkpoints.list(made.id).data
+    assert checkpoint.fine_tuned_model_checkpoint == "e2e-bot@1"
+    [figures] = until(lambda: sdk.fine_tuning.jobs.retrieve(made.id).result_files, 30, "its result file")
+    lines = sdk.files.content(figures).text.splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+    answer = onggi.sdk().chat.completions.create(
+        model="e2e-bot@1", messages=[{"role": "user", "content": "What do you sell?"}], max_tokens=8
+    )
+    assert answer.choices[0].message.content
+
+    [evaluated] = pods(onggi, made.id, "evaluate")
+    assert "nvidia.com/gpu" not in json.dumps(evaluated["spec"]["containers"])
+    # What a TTL removes is still listed.
+    onggi.kube.kubectl("delete", "job", made.id)
+    assert ended(onggi, made.id)["status"] == "succeeded"
+    assert len(events(onggi, made.id)) == len(story)
+
+
+def test_cancelling_takes_the_pods_away(onggi: Onggi, rows: dict[str, str]) -> None:
+    made = create(onggi, rows, "cancelled-bot")
+    until(lambda: pods(onggi, made.id, "finetune"), 60, "its pod")
+    assert onggi.sdk("control").fine_tuning.jobs.cancel(made.id, timeout=120).status == "cancelled"
+    assert pods(onggi, made.id, "finetune") == []
+    assert [one for one in onggi.kube.items("jobs") if one["metadata"]["name"] == made.id] == []
+    assert ended(onggi, made.id)["status"] == "cancelled"
+
+
+def test_a_rank_that_is_not_served_is_refused_before_a_job_is_made(
+    onggi: Onggi, rows: dict[str, str]
+) -> None:
+    before = {one["metadata"]["name"] for one in onggi.kube.items("jobs")}
+    with pytest.raises(openai.BadRequestError, match="rank 128 is above"):
+        onggi.sdk("control").fine_tuning.jobs.create(
+            model=BASE, suffix="e2e-bot", **rows, extra_body={"onggi": {"rank": 128}}
+        )
+    assert {one["metadata"]["name"] for one in onggi.kube.items("jobs")} == before
+
+
+@pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_file_of_k8s_jobs_is_applied_edited_and_applied_again(
+    onggi: Onggi, path: Path, tmp_path: Path
+) -> None:
+    edited = tmp_path / path.name
+    edited.write_text(path.read_text().replace("support-bot", "edited-bot"))
+    try:
+        onggi.kube.kubectl("apply", "-f", str(path))
+        first = onggi.kube.get("job", path.stem)["metadata"]["uid"]
+        # Replaced as its README says, or it would be refused: a Job cannot be changed.
+        onggi.kube.kubectl("replace", "--force", "-f", str(edited), timeout=180)
+        second = onggi.kube.get("job", path.stem)
+        assert second["metadata"]["uid"] != first
+        if path.stem.startswith("finetune"):
+            assert second["metadata"]["labels"]["onggi.dev/bot"] == "edited-bot"
+            wanted = f"ftjob-{second['metadata']['uid']}"
+            found = until(lambda: job(onggi, wanted), 30, f"{wanted} in control's list")
+            assert found["suffix"] == "edited-bot"
+    finally:
+        onggi.kube.kubectl("delete", "-f", str(path), "--ignore-not-found", timeout=180)
+
+
+@pytest.fixture
+def undisturbed(onggi: Onggi) -> Iterator[dict[str, Any]]:
+    """A version that a Job of kubectl trained without any trouble, and what to train it with again."""
+    environ = {"FINETUNE_MAX_STEPS": "8", "FINETUNE_CHECKPOINT_EVERY": "1", "FINETUNE_SEED": "3"}
+    onggi.kube.apply(by_kubectl(onggi, "calm-bot", **environ))
+    uid = onggi.kube.get("job", "finetune-cpu")["metadata"]["uid"]
+    done = ended(onggi, f"ftjob-{uid}")
+    assert done["status"] == "succeeded", done
+    yield {"version": done["fine_tuned_model"], "environ": environ}
+    onggi.kube.kubectl("delete", "job", "finetune-cpu", "--ignore-not-found")
+
+
+@pytest.mark.full
+def test_a_trainer_that_is_killed_and_a_pod_that_dies_end_with_the_same_weights(
+    onggi: Onggi, undisturbed: dict[str, Any]
+) -> None:
+    onggi.kube.kubectl("delete", "job", "finetune-cpu")
+    onggi.kube.apply(by_kubectl(onggi, "storm-bot", **undisturbed["environ"]))
+    uid = onggi.kube.get("job", "finetune-cpu")["metadata"]["uid"]
+    job_id = f"ftjob-{uid}"
+
+    def steps() -> int:
+        return len([event for event in events(onggi, job_id) if event["type"] == "metrics"])
+
+    until(lambda: job(onggi, job_id) and steps() >= 2, 600, "two steps")
+    [first] = [pod["metadata"]["name"] for pod in pods(onggi, "finetune-cpu", "finetune")]
+    onggi.kube.kubectl("exec", first, "-c", "finetune", "--", "python", "-c", KILL_TRAINER)
+    until(lambda: steps() >= 4, 600, "steps after the trainer was killed")
+    [same] = [pod["metadata"]["name"] for pod in pods(onggi, "finetune-cpu", "finetune")]
+    assert same == first, "the pod keeps its card"
+    onggi.kube.kubectl("delete", "pod", first, "--wait=false", "--grace-period=1")
+    began = time.monotonic()
+    done = ended(onggi, job_id)
+    assert done["status"] == "succeeded", done
+    assert time.monotonic() - began > 10, "another pod comes after the Job's back-off"
+    told = [event["message"] for event in events(onggi, job_id)]
+    assert any("starts again in its pod" in message for message in told)
+    assert sum("Step finetune began" in message for message in told) == 2
+    versions = [
+        onggi.control("GET", f"/onggi/v1/versions/{name}").json()
+        for name in (undisturbed["version"], done["fine_tuned_model"])
+    ]
+    assert versions[0]["sha256"] == versions[1]["sha256"]
+
+
+def test_the_namespace_of_the_manifests_is_the_releases() -> None:
+    for path in MANIFESTS.glob("*.yaml"):
+        for one in yaml.safe_load_all(path.read_text()):
+            assert one["metadata"]["namespace"] == NAMESPACE
