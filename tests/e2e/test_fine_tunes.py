@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +17,28 @@ SAMPLES = ROOT / "jobs" / "samples"
 MANIFESTS = ROOT / "k8s" / "jobs"
 TRAINED = 900
 """Seconds within which a fine-tune of some steps is trained and judged on a busy machine."""
-KILL_TRAINER = """
-import os, pathlib
-for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    words = path.read_bytes().split(b"\\0")
-    if b"jobs.finetune" in words and b"jobs.restart" not in words:
-        os.kill(int(path.parent.name), 9)
-"""
 
 
 @pytest.fixture(scope="module")
 def rows(onggi: Onggi) -> dict[str, str]:
-    """Uploaded samples: rows to learn, and rows to be judged on."""
+    return upload(onggi, learned=24)
+
+
+def upload(onggi: Onggi, learned: int) -> dict[str, str]:
+    """Upload samples: rows to learn, and rows to be judged on."""
     sdk = onggi.sdk("control")
-    learned = b"".join(itertools.islice((SAMPLES / "train.jsonl").open("rb"), 24))
-    kept = (SAMPLES / "heldout.jsonl").read_bytes()
+    files = {
+        "training_file": b"".join(itertools.islice((SAMPLES / "train.jsonl").open("rb"), learned)),
+        "validation_file": (SAMPLES / "heldout.jsonl").read_bytes(),
+    }
     return {
         name: sdk.files.create(file=(f"{name}.jsonl", data), purpose="fine-tune").id
-        for name, data in (("training_file", learned), ("validation_file", kept))
+        for name, data in files.items()
     }
 
 
 def create(onggi: Onggi, rows: dict[str, str], bot: str) -> Any:
-    """Ask for a fine-tune of three steps."""
+    """Ask for a fine-tune of one pass, eight rows a step."""
     return onggi.sdk("control").fine_tuning.jobs.create(
         model=BASE,
         suffix=bot,
@@ -183,51 +180,6 @@ def test_a_file_of_k8s_jobs_is_applied_edited_and_applied_again(
             assert found["suffix"] == "edited-bot"
     finally:
         onggi.kube.kubectl("delete", "-f", str(path), "--ignore-not-found", timeout=180)
-
-
-@pytest.fixture
-def undisturbed(onggi: Onggi) -> Iterator[dict[str, Any]]:
-    """A version that a Job of kubectl trained without any trouble, and what to train it with again."""
-    environ = {"FINETUNE_MAX_STEPS": "8", "FINETUNE_CHECKPOINT_EVERY": "1", "FINETUNE_SEED": "3"}
-    onggi.kube.apply(by_kubectl(onggi, "calm-bot", **environ))
-    uid = onggi.kube.get("job", "finetune-cpu")["metadata"]["uid"]
-    done = ended(onggi, f"ftjob-{uid}")
-    assert done["status"] == "succeeded", done
-    yield {"version": done["fine_tuned_model"], "environ": environ}
-    onggi.kube.kubectl("delete", "job", "finetune-cpu", "--ignore-not-found")
-
-
-@pytest.mark.full
-def test_a_trainer_that_is_killed_and_a_pod_that_dies_end_with_the_same_weights(
-    onggi: Onggi, undisturbed: dict[str, Any]
-) -> None:
-    onggi.kube.kubectl("delete", "job", "finetune-cpu")
-    onggi.kube.apply(by_kubectl(onggi, "storm-bot", **undisturbed["environ"]))
-    uid = onggi.kube.get("job", "finetune-cpu")["metadata"]["uid"]
-    job_id = f"ftjob-{uid}"
-
-    def steps() -> int:
-        return len([event for event in events(onggi, job_id) if event["type"] == "metrics"])
-
-    until(lambda: job(onggi, job_id) and steps() >= 2, 600, "two steps")
-    [first] = [pod["metadata"]["name"] for pod in pods(onggi, "finetune-cpu", "finetune")]
-    onggi.kube.kubectl("exec", first, "-c", "finetune", "--", "python", "-c", KILL_TRAINER)
-    until(lambda: steps() >= 4, 600, "steps after the trainer was killed")
-    [same] = [pod["metadata"]["name"] for pod in pods(onggi, "finetune-cpu", "finetune")]
-    assert same == first, "the pod keeps its card"
-    onggi.kube.kubectl("delete", "pod", first, "--wait=false", "--grace-period=1")
-    began = time.monotonic()
-    done = ended(onggi, job_id)
-    assert done["status"] == "succeeded", done
-    assert time.monotonic() - began > 10, "another pod comes after the Job's back-off"
-    told = [event["message"] for event in events(onggi, job_id)]
-    assert any("starts again in its pod" in message for message in told)
-    assert sum("Step finetune began" in message for message in told) == 2
-    versions = [
-        onggi.control("GET", f"/onggi/v1/versions/{name}").json()
-        for name in (undisturbed["version"], done["fine_tuned_model"])
-    ]
-    assert versions[0]["sha256"] == versions[1]["sha256"]
 
 
 def test_the_namespace_of_the_manifests_is_the_releases() -> None:

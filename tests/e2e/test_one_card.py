@@ -1,0 +1,171 @@
+"""One card for training and serving: who gets it when, what callers are told meanwhile, what comes back."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import BASE, ROOT, Onggi
+from tests.e2e.kube import until
+from tests.e2e.test_fine_tunes import by_kubectl, create, ended, events, job, pods, upload
+
+pytestmark = pytest.mark.full
+EIGHT_STEPS = {"FINETUNE_MAX_STEPS": "8", "FINETUNE_CHECKPOINT_EVERY": "1", "FINETUNE_SEED": "3"}
+KILL_TRAINER = r"""
+import os, pathlib
+for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    words = path.read_bytes().split(b"\0")
+    if b"jobs.finetune" in words and b"jobs.restart" not in words:
+        os.kill(int(path.parent.name), 9)
+"""
+
+
+def cluster(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "tests.cluster", *words], check=True, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def one_card(onggi: Onggi) -> Iterator[Onggi]:
+    """The release with serving and training on the node's only card; no fleet offers others."""
+    cluster("remove", "fleet")
+    cluster("gpus", "1", "--card", "rtx5090")
+    with_gpu = onggi.arguments(
+        "--wait", "--timeout", "15m",
+        vllm__servers__main__gpu__count="1", jobs__gpu="true", gpu__discoverNodes="true",
+    )  # fmt: skip
+    onggi.kube.helm("upgrade", *with_gpu, timeout=1000)
+    yield onggi
+    onggi.kube.helm("upgrade", *onggi.arguments("--wait", "--timeout", "15m"), timeout=1000)
+
+
+@dataclass(frozen=True)
+class Answer:
+    at: float
+    status: int
+    retry_after: str | None
+    message: str
+
+
+class Caller:
+    """Somebody who asks for one token every second, until the block ends."""
+
+    def __init__(self, onggi: Onggi) -> None:
+        self.answers: list[Answer] = []
+        self._url, self._key = onggi.url("gateway"), onggi.owner_key
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask_on, daemon=True)
+
+    def __enter__(self) -> "Caller":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(130)
+
+    def since(self, moment: float) -> list[Answer]:
+        return [answer for answer in self.answers if answer.at >= moment]
+
+    def outages(self) -> list[float]:
+        """Seconds from each first refusal to the next answer."""
+        found, began = [], 0.0
+        for answer in self.answers:
+            if answer.status != 200 and not began:
+                began = answer.at
+            elif answer.status == 200 and began:
+                found.append(round(answer.at - began, 1))
+                began = 0.0
+        return found
+
+    def _ask_on(self) -> None:
+        body = {"model": BASE, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        while not self._stop.wait(1):
+            answer = httpx.post(
+                f"{self._url}/v1/chat/completions",
+                json=body,
+                headers={"Authorization": f"Bearer {self._key}"},
+                timeout=120,
+            )
+            message = "" if answer.is_success else answer.json()["error"]["message"]
+            retry_after = answer.headers.get("retry-after")
+            self.answers.append(Answer(time.monotonic(), answer.status_code, retry_after, message))
+
+
+def answered(caller: Caller) -> Callable[[], bool]:
+    return lambda: bool(caller.answers) and caller.answers[-1].status == 200
+
+
+def test_training_takes_the_card_and_serving_comes_back_and_judges(
+    one_card: Onggi, record_property: Callable[[str, object], None]
+) -> None:
+    rows = upload(one_card, learned=96)
+    with Caller(one_card) as caller:
+        until(answered(caller), 120, "serving before the training")
+        made = create(one_card, rows, "card-bot")
+        until(lambda: pods(one_card, made.id, "finetune"), 60, "the training's pod")
+        until(lambda: caller.answers[-1].status == 503, 180, "serving to be preempted")
+        done = ended(one_card, made.id, 1200)
+        until(answered(caller), 300, "serving after the training")
+    assert done["status"] == "succeeded", done
+    refused = [answer for answer in caller.answers if answer.status != 200]
+    assert {answer.status for answer in refused} == {503}
+    assert all(answer.retry_after for answer in refused)
+    assert any(": try again then." in answer.message for answer in refused), refused[-1]
+    record_property("outages_seconds", caller.outages())
+    print(f"outages while one card trained: {caller.outages()} s")
+    [evaluated] = pods(one_card, made.id, "evaluate")
+    assert "nvidia.com/gpu" not in str(evaluated["spec"]["containers"])
+    version = one_card.control("GET", f"/onggi/v1/versions/{done['fine_tuned_model']}").json()
+    assert version["state"] in ("passed", "refused"), "judged by the vLLM that came back"
+
+
+def trained(onggi: Onggi, bot: str) -> str:
+    """Start the CPU smoke Job of k8s/jobs, on the card; its id."""
+    onggi.kube.kubectl("delete", "job", "finetune-cpu", "--ignore-not-found")
+    onggi.kube.apply(by_kubectl(onggi, bot, **EIGHT_STEPS))
+    return f"ftjob-{onggi.kube.get('job', 'finetune-cpu')['metadata']['uid']}"
+
+
+def sha256(onggi: Onggi, done: dict[str, Any]) -> str:
+    assert done["status"] == "succeeded", done
+    return str(onggi.control("GET", f"/onggi/v1/versions/{done['fine_tuned_model']}").json()["sha256"])
+
+
+def test_a_killed_trainer_and_a_dead_pod_end_with_the_same_weights(one_card: Onggi) -> None:
+    calm = sha256(one_card, ended(one_card, trained(one_card, "calm-bot")))
+    job_id = trained(one_card, "storm-bot")
+
+    def steps() -> int:
+        if job(one_card, job_id) is None:
+            return 0
+        return len([event for event in events(one_card, job_id) if event["type"] == "metrics"])
+
+    def running() -> str:
+        [pod] = [
+            pod["metadata"]["name"]
+            for pod in pods(one_card, "finetune-cpu", "finetune")
+            if pod["status"]["phase"] == "Running"
+        ]
+        return str(pod)
+
+    until(lambda: steps() >= 2, 600, "two steps")
+    first = running()
+    one_card.kube.kubectl("exec", first, "-c", "finetune", "--", "python", "-c", KILL_TRAINER)
+    until(lambda: steps() >= 4, 600, "steps after the trainer was killed")
+    assert running() == first, "the pod keeps its card"
+    one_card.kube.kubectl("delete", "pod", first, "--wait=false", "--grace-period=1")
+    done = ended(one_card, job_id)
+    assert sha256(one_card, done) == calm
+    told = [event["message"] for event in events(one_card, job_id)]
+    assert any("starts again in its pod" in message for message in told), told
+    assert sum("Step finetune began" in message for message in told) == 2, told
+    one_card.kube.kubectl("delete", "job", "finetune-cpu")
