@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 from common import logging
+from common.storage import StorageUnavailable
 from services.control import repair, uploads
 from services.control.context import Control
 from services.control.fine_tune_views import estimate_finish, result_file_id
 from services.control.fine_tunes import incoming_folder
-from services.control.runner import FINISHED, Job, Runner
+from services.control.runner import FINISHED, Job, Runner, RunnerUnavailable
 from services.database import credentials
 from services.database.queries import files, trainings
 from services.database.tables import File, Training
@@ -97,6 +98,8 @@ async def _every(
     while True:
         try:
             await do(control)
+        except (RunnerUnavailable, StorageUnavailable) as error:
+            logging.get("system").warning("background work waits", work=name, reason=str(error))
         except Exception:  # whatever it was, the next round comes
             logging.get("system").exception("background work failed", work=name)
         await asyncio.sleep(seconds)
