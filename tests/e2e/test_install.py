@@ -1,0 +1,68 @@
+"""A release is installed, chats, is upgraded, rolled back, removed and installed again; nothing said is lost."""
+
+import pytest
+
+from tests.e2e.conftest import BASE, NAMESPACE, RELEASE, Onggi
+from tests.e2e.kube import until
+
+
+def test_helm_test_chats_through_the_gateway(onggi: Onggi) -> None:
+    said = onggi.kube.helm("test", RELEASE, "--logs", "--timeout", "5m")
+    assert "Succeeded" in said
+
+
+def test_the_sdk_chats_streamed_and_whole(onggi: Onggi) -> None:
+    client = onggi.sdk()
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    whole = client.chat.completions.create(model=BASE, messages=question, max_tokens=24, temperature=0)
+    assert "Paris" in (whole.choices[0].message.content or "")
+    assert whole.usage and whole.usage.completion_tokens > 0
+    chunks = list(
+        client.chat.completions.create(
+            model=BASE, messages=question, max_tokens=24, temperature=0, stream=True
+        )
+    )
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert streamed == whole.choices[0].message.content
+    assert len(chunks) > 3
+
+
+def test_every_pod_runs_restricted_and_only_control_has_a_token(onggi: Onggi) -> None:
+    labels = onggi.kube.get("namespace", NAMESPACE)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    pods = onggi.kube.items("pods", f"app.kubernetes.io/instance={RELEASE}")
+    assert {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods} >= {
+        *("gateway", "control", "ui", "vllm", "mlflow", "store-postgresql", "store-s3"),
+    }
+    with_token = {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        for pod in pods
+        if any("serviceAccountToken" in str(volume) for volume in pod["spec"]["volumes"])
+    }
+    assert with_token == {"control"}
+
+
+def test_an_upgrade_and_a_rollback_keep_what_was_said(onggi: Onggi) -> None:
+    client = onggi.sdk()
+    asked = client.chat.completions.create(
+        model=BASE, messages=[{"role": "user", "content": "Remember me."}], max_tokens=8, store=True
+    )
+    onggi.kube.helm(
+        "upgrade", *onggi.arguments("--wait", "--timeout", "10m", gateway__defaultMaxTokens="128")
+    )
+    assert onggi.sdk().chat.completions.retrieve(asked.id).id == asked.id
+    onggi.kube.helm("rollback", RELEASE, "--wait", "--timeout", "10m")
+    assert onggi.sdk().chat.completions.retrieve(asked.id).id == asked.id
+
+
+@pytest.mark.full
+def test_removed_and_installed_again_it_finds_its_history(onggi: Onggi) -> None:
+    asked = onggi.sdk().chat.completions.create(
+        model=BASE, messages=[{"role": "user", "content": "Remember me."}], max_tokens=8, store=True
+    )
+    key = onggi.owner_key
+    onggi.kube.helm("uninstall", RELEASE, "--wait", "--timeout", "5m")
+    until(lambda: not onggi.kube.items("pods"), 120, "a namespace without pods")
+    onggi.kube.helm("install", *onggi.arguments("--wait", "--timeout", "15m"), timeout=1000)
+    assert onggi.owner_key == key
+    assert onggi.sdk().chat.completions.retrieve(asked.id).id == asked.id

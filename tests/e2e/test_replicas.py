@@ -1,0 +1,43 @@
+"""vLLM's pods come and go under constant streamed load, and nobody who is talking notices."""
+
+import time
+
+import pytest
+
+from tests.e2e.conftest import BASE, Onggi
+from tests.e2e.kube import until
+from tests.e2e.load import Load
+
+
+@pytest.fixture
+def two_replicas(onggi: Onggi) -> list[str]:
+    """Two vLLM pods that are ready."""
+    onggi.kube.kubectl("scale", "deployment/onggi-vllm-main", "--replicas=2")
+    pods = onggi.vllm_pods(2, seconds=300)
+    return pods
+
+
+def test_a_deleted_pod_fails_no_request_and_breaks_no_stream(onggi: Onggi, two_replicas: list[str]) -> None:
+    with Load(onggi.url("gateway"), onggi.owner_key, BASE) as load:
+        until(lambda: len(load.outcomes) >= 8, 120, "the first answers")
+        onggi.kube.kubectl("delete", "pod", two_replicas[0], "--wait=false")
+        gone = time.monotonic()
+        onggi.vllm_pods(2, seconds=300)
+        until(lambda: load.whole_since(gone) >= 16, 180, "answers after the pod went")
+    assert not load.failed, load.failed[:5]
+
+
+@pytest.mark.full
+def test_a_rolling_upgrade_of_gateway_and_vllm_fails_no_request(
+    onggi: Onggi, two_replicas: list[str]
+) -> None:
+    onggi.kube.kubectl("scale", "deployment/onggi-gateway", "--replicas=2")
+    onggi.kube.kubectl("rollout", "status", "deployment/onggi-gateway", "--timeout=180s", timeout=200)
+    with Load(onggi.url("gateway"), onggi.owner_key, BASE) as load:
+        until(lambda: len(load.outcomes) >= 8, 120, "the first answers")
+        for name in ("deployment/onggi-gateway", "deployment/onggi-vllm-main"):
+            onggi.kube.kubectl("rollout", "restart", name)
+            onggi.kube.kubectl("rollout", "status", name, "--timeout=600s", timeout=650)
+        last = time.monotonic()
+        until(lambda: load.whole_since(last) >= 16, 180, "answers after the upgrade")
+    assert not load.failed, load.failed[:5]
