@@ -11,31 +11,26 @@ An image is built only when its content has changed; its tag by content, which `
 import argparse
 import json
 import os
-import re
-import time
 
 from common import errors
 from images import engine as engines
 from images import load as loading
 from images.catalog import DEFAULT, IMAGES, Build, plan, release, version
+from images.make import build_all
 
 # Build arguments that the environment may set, for a mirror, a digest or another variant of a base image.
 ARGUMENTS = ("PYTHON_IMAGE", "VLLM_IMAGE")
-KEPT = 2
 
 
 def main() -> None:
     """Parse the command line and run one command."""
     arguments = _parser().parse_args()
-    given = {name: os.environ[name] for name in ARGUMENTS if os.environ.get(name)}
-    builds = plan(arguments.names or DEFAULT, given)
-    wanted = {name: builds[name] for name in arguments.names or DEFAULT}
+    names = arguments.names or DEFAULT
+    builds = plan(names, {name: os.environ[name] for name in ARGUMENTS if os.environ.get(name)})
+    wanted = {name: builds[name] for name in names}
     if arguments.command == "names":
-        print(
-            json.dumps(
-                {name: _address(arguments.registry, build.reference) for name, build in wanted.items()}
-            )
-        )
+        addresses = {name: _address(arguments.registry, build.reference) for name, build in wanted.items()}
+        print(json.dumps(addresses))
         return
     if arguments.command == "push" and not arguments.registry:
         raise errors.UserError("push where to? `make images-push REGISTRY=registry.example.com/team`")
@@ -45,26 +40,6 @@ def main() -> None:
         load_all(engine, wanted, arguments.tag, arguments.to or loading.find())
     if arguments.command == "push":
         push_all(engine, wanted, arguments.tag, arguments.registry)
-
-
-def build_all(engine: engines.Engine, builds: dict[str, Build], tag: str) -> None:
-    """Build what the engine does not have, parents first, and give all of it the tag ``tag``."""
-    for name, build in builds.items():
-        started = time.monotonic()
-        there = engine.has(build.reference)
-        if not there:
-            engine.build(build)
-        engine.tag(build.reference, release(name, tag))
-        forget_old(engine, build)
-        how = "unchanged" if there else f"built in {time.monotonic() - started:.0f} s"
-        print(f"{release(name, tag)}: {how} ({build.reference})", flush=True)
-
-
-def forget_old(engine: engines.Engine, build: Build) -> None:
-    """Remove what this image was before its last two contents: with torch in it, each has gigabytes."""
-    by_content = re.compile(r"[0-9a-f]{12}" + re.escape(build.suffix))
-    for tag in [tag for tag in engine.tags(build.name) if by_content.fullmatch(tag)][KEPT:]:
-        engine.remove(f"{build.name}:{tag}")
 
 
 def load_all(engine: engines.Engine, builds: dict[str, Build], tag: str, kind: str) -> None:

@@ -10,6 +10,7 @@ from common.errors import UserError
 from images import __main__ as command
 from images import engine, load
 from images.catalog import Build, plan, release
+from images.make import build_all
 
 TAG = "0.1.0"
 
@@ -49,13 +50,13 @@ class RecordingEngine:
 
 def test_only_what_has_changed_is_built() -> None:
     tool, builds = RecordingEngine(), plan(["gateway", "jobs"], {})
-    command.build_all(tool, builds, TAG)
+    build_all(tool, builds, TAG)
     assert tool.built == [builds[name].reference for name in ("gateway", "torch", "jobs")]
     tool.built.clear()
-    command.build_all(tool, builds, TAG)
+    build_all(tool, builds, TAG)
     assert tool.built == []
     changed = plan(["gateway", "jobs"], {"PYTHON_IMAGE": "python@sha256:0"})
-    command.build_all(tool, {**builds, "gateway": changed["gateway"]}, TAG)
+    build_all(tool, {**builds, "gateway": changed["gateway"]}, TAG)
     assert tool.built == [changed["gateway"].reference]
 
 
@@ -63,7 +64,7 @@ def test_two_contents_of_an_image_are_kept_and_releases_stay() -> None:
     tool = RecordingEngine()
     builds = [plan(["ui"], {"PYTHON_IMAGE": base})["ui"] for base in ("a", "b", "c")]
     for build in builds:
-        command.build_all(tool, {"ui": build}, TAG)
+        build_all(tool, {"ui": build}, TAG)
     tool.store.append("onggi-ui:0.0.9")
     assert {builds[1].reference, builds[2].reference, release("ui", TAG), "onggi-ui:0.0.9"} == set(tool.store)
 
@@ -71,15 +72,15 @@ def test_two_contents_of_an_image_are_kept_and_releases_stay() -> None:
 def test_the_two_variants_of_an_image_do_not_push_each_other_out() -> None:
     tool = RecordingEngine()
     gpu = plan(["vllm"], {})
-    command.build_all(tool, gpu, TAG)
+    build_all(tool, gpu, TAG)
     for base in ("a", "b", "c"):
-        command.build_all(tool, plan(["vllm-cpu"], {"PYTHON_IMAGE": base}), TAG)
+        build_all(tool, plan(["vllm-cpu"], {"PYTHON_IMAGE": base}), TAG)
     assert gpu["vllm"].reference in tool.store
 
 
 def test_a_push_sends_the_tag_and_the_content() -> None:
     tool, builds = RecordingEngine(), plan(["vllm-cpu"], {})
-    command.build_all(tool, builds, TAG)
+    build_all(tool, builds, TAG)
     command.push_all(tool, {"vllm-cpu": builds["vllm-cpu"]}, TAG, "example.com/team/")
     assert tool.pushed == [
         f"example.com/team/onggi-vllm:{TAG}-cpu",

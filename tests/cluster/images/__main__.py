@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 
 from common import errors
-from images.__main__ import build_all
 from images.catalog import plan, release, version
 from images.engine import Buildah, storage
+from images.make import build_all
 from tests.cluster.images import python, stores
 
 OURS = ("gateway", "control", "ui", "mlflow", "jobs-cpu", "vllm-cpu")

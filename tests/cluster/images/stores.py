@@ -10,6 +10,7 @@ import yaml
 from common.errors import UserError
 from images.catalog import ROOT, Build
 from images.engine import Buildah
+from images.make import ensure
 
 HERE = Path(__file__).parent
 NAMES = ("postgres", "seaweedfs")
@@ -24,8 +25,7 @@ def build(buildah: Buildah, name: str, base: str) -> str:
             shutil.copy(_weed(), context / "weed")
         arguments = {"PYTHON_IMAGE": base}
         build = Build(f"stand-in-{name}", context / "Dockerfile", context, arguments=arguments)
-        if not buildah.has(build.reference):
-            buildah.build(build)
+        ensure(buildah, build)
         return build.reference
 
 
