@@ -13,7 +13,7 @@ from common.errors import UserError
 from tests.cluster import network
 from tests.cluster.commands import run, until
 from tests.cluster.node import hierarchies
-from tests.cluster.place import CGROUP, Place
+from tests.cluster.place import Place
 
 # kube-proxy's and kubelet's chains, and those of the CNI plugins bridge and portmap.
 CHAIN = re.compile(r"(KUBE-[A-Z0-9-]+|CNI-(HOSTPORT-[A-Z]+|DN-[0-9a-f]+|[0-9a-f]{24}))$")
@@ -24,10 +24,10 @@ CONTAINER_LOGS = Path("/var/log/containers")  # nor for its links to containers'
 def end_pods(place: Place) -> None:
     """Kill the processes of all pods, and the shims that watch them."""
     for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in _pod_processes():
+        for pid in _pod_processes(place):
             _kill(pid, signal_number)
         deadline = time.monotonic() + 3
-        while _pod_processes() and time.monotonic() < deadline:
+        while _pod_processes(place) and time.monotonic() < deadline:
             time.sleep(0.1)
     for pid in _shims(place):
         _kill(pid, signal.SIGKILL)
@@ -36,7 +36,7 @@ def end_pods(place: Place) -> None:
 def clear(place: Place) -> None:
     """Undo mounts, cgroups, iptables chains, links and the bridge. The processes must be gone."""
     until(lambda: _unmount(place), 30, f"mounts below {place.state} stay busy")
-    _remove_cgroups()
+    _remove_cgroups(place)
     for table in ("iptables", "ip6tables"):
         _remove_chains(table)
     network.down(place)
@@ -85,10 +85,10 @@ def _remove_chains(table: str) -> None:
         run([f"{table}-restore", "-w"], text=kept)
 
 
-def _pod_processes() -> set[int]:
+def _pod_processes(place: Place) -> set[int]:
     pids: set[int] = set()
     for hierarchy in hierarchies():
-        for procs in (hierarchy / CGROUP).rglob("cgroup.procs"):
+        for procs in (hierarchy / place.cgroup).rglob("cgroup.procs"):
             with contextlib.suppress(OSError):
                 pids |= {int(line) for line in procs.read_text().split()}
     return pids
@@ -122,9 +122,9 @@ def _unmount(place: Place) -> bool:
     return not _mounts(place)
 
 
-def _remove_cgroups() -> None:
+def _remove_cgroups(place: Place) -> None:
     for hierarchy in hierarchies():
-        folders = [path for path in (hierarchy / CGROUP).rglob("*") if path.is_dir()]
-        for folder in [*sorted(folders, reverse=True), hierarchy / CGROUP]:
+        folders = [path for path in (hierarchy / place.cgroup).rglob("*") if path.is_dir()]
+        for folder in [*sorted(folders, reverse=True), hierarchy / place.cgroup]:
             with contextlib.suppress(OSError):
                 folder.rmdir()

@@ -13,7 +13,6 @@ from tests.cluster.commands import kubectl, succeeds
 from tests.cluster.control_plane import DOMAIN
 from tests.cluster.daemons import Daemons
 from tests.cluster.place import (
-    CGROUP,
     DNS_ADDRESS,
     NODE,
     NODE_ADDRESS,
@@ -84,7 +83,7 @@ def ctr(place: Place) -> list[str]:
 
 def up(place: Place, daemons: Daemons) -> None:
     """Start kubelet and kube-proxy and return when the node is ready."""
-    _make_cgroups()
+    _make_cgroups(place)
     config = place.state / "kubelet.yaml"
     config.write_text(yaml.safe_dump(_kubelet(place)))
     daemons.run(
@@ -131,7 +130,7 @@ def _kubelet(place: Place) -> dict[str, object]:
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{CGROUP}",
+        "cgroupRoot": f"/{place.cgroup}",
         "clusterDNS": [DNS_ADDRESS],
         "clusterDomain": DOMAIN,
         "containerRuntimeEndpoint": f"unix://{place.containerd}",
@@ -142,6 +141,8 @@ def _kubelet(place: Place) -> dict[str, object]:
         "failSwapOn": False,
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
+        # An image that was loaded and also pulled, under another name, needs no registry for the first name.
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
         "maxOpenFiles": min(1_000_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
         "oomScoreAdj": 0,
         "podLogsDir": str(place.logs / "pods"),
@@ -150,13 +151,13 @@ def _kubelet(place: Place) -> dict[str, object]:
     }
 
 
-def _make_cgroups() -> None:
+def _make_cgroups(place: Place) -> None:
     """A parent of all pods' cgroups in every hierarchy, by which `down` knows them."""
     for hierarchy in hierarchies():
         if (hierarchy / "cgroup.controllers").exists() and hierarchy.name != "unified":
             wanted = (hierarchy / "cgroup.controllers").read_text().split()
             (hierarchy / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in wanted))
-        (hierarchy / CGROUP).mkdir(exist_ok=True)
+        (hierarchy / place.cgroup).mkdir(exist_ok=True)
 
 
 def hierarchies() -> list[Path]:

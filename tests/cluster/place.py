@@ -17,7 +17,6 @@ DNS_ADDRESS = "10.96.0.10"
 API_PORT = 6443
 REGISTRY = "127.0.0.1:5000"
 HTTP_PORT, HTTPS_PORT = 30080, 30443  # the ingress controller's, on 127.0.0.1
-CGROUP = "onggi-cluster"
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,11 @@ class Place:
     def containerd(self) -> Path:
         """containerd's socket."""
         return self.state / "run" / "containerd.sock"
+
+    @property
+    def cgroup(self) -> str:
+        """The parent of all pods' cgroups, by which they are known to be this cluster's."""
+        return f"onggi-{self.state.name.removeprefix('onggi-')}"
 
     @property
     def base(self) -> Path:
