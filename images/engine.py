@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -217,5 +218,6 @@ def _output(command: Sequence[str], environ: dict[str, str] | None = None) -> st
 
 
 def _run(command: Sequence[str], environ: dict[str, str] | None = None) -> None:
-    if subprocess.run(command, env=environ, check=False).returncode:
+    # A tool's progress is no result: whoever prints one keeps stdout for it.
+    if subprocess.run(command, env=environ, stdout=sys.stderr, check=False).returncode:
         raise UserError(f"`{' '.join(command)}` failed: its messages are above")

@@ -7,6 +7,7 @@ certificates. The paths differ (/usr/bin instead of /usr/local/bin), so nothing 
 import hashlib
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def _debootstrap(root: Path) -> None:
     if not shutil.which("debootstrap"):
         raise UserError("debootstrap is not here: sudo apt-get install debootstrap")
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), MIRROR]
-    if subprocess.run(command, check=False).returncode:
+    if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
         raise UserError(f"`{' '.join(command)}` failed: its messages are above")
     for left in ("var/cache/apt/archives", "var/lib/apt/lists"):
         for path in (root / left).iterdir():
