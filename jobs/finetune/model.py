@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.finetune_config import FinetuneConfig
 from common.models import BaseModel
 from common.storage import fsync_folder
+from jobs.finetune import attention
 from jobs.finetune.files import write_durably
 from jobs.finetune.loss import SupervisedHead
 
@@ -100,7 +101,10 @@ def save_adapter(trainable: Trainable, base: BaseModel, folder: Path) -> None:
 def _load_base(config: FinetuneConfig, base: BaseModel, device: Any, precision: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {"dtype": torch_dtype(precision), "attn_implementation": _attention(base)}
+    options: dict[str, Any] = {
+        "dtype": torch_dtype(precision),
+        "attn_implementation": _attention(base, device, precision),
+    }
     if config.method == "qlora":
         options["quantization_config"] = _nf4(precision)
     if config.method == "qlora" or device.type == "cuda":
@@ -109,12 +113,12 @@ def _load_base(config: FinetuneConfig, base: BaseModel, device: Any, precision: 
     return model.requires_grad_(False)
 
 
-def _attention(base: BaseModel) -> str:
+def _attention(base: BaseModel, device: Any, precision: str) -> str:
     """torch's fused attention, but where scores are capped (Gemma 2), which it cannot do."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(base.path, local_files_only=True)
-    return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+    return "eager" if getattr(config, "attn_logit_softcapping", None) else attention.fused(device, precision)
 
 
 def _nf4(precision: str) -> Any:
