@@ -19,7 +19,7 @@ class Replicas:
     def __init__(self) -> None:
         self._all: dict[str, Replica] = {}
         self._gone: dict[str, Model] = {}
-        self._ready: dict[str, Sequence[Replica]] = {}
+        self._kinds: dict[str, Sequence[Sequence[Replica]]] = {}
 
     def __iter__(self) -> Iterator[Replica]:
         return iter(list(self._all.values()))
@@ -43,26 +43,18 @@ class Replicas:
 
     def changed(self) -> None:
         """Something about a replica is different."""
-        self._ready.clear()
+        self._kinds.clear()
 
     def pick(self, wanted: Wanted, tried: Collection[Replica] = ()) -> Replica | None:
-        """The replica for a request, one that was not ``tried``; None when there is none.
-
-        The least busy, but for a conversation's own replica, which may be a little busier than that.
-        """
-        ready = self._ready.get(wanted.model)
-        if ready is None:
-            ready = self._ready[wanted.model] = self._find(wanted)
-        if tried:
-            ready = [replica for replica in ready if replica not in tried]
-        if len(ready) < 2:
-            return ready[0] if ready else None
-        quietest = min(replica.in_flight for replica in ready)
-        limit = quietest + max(SLACK, SLACK_SHARE * quietest)
-        return max(
-            (replica for replica in ready if replica.in_flight <= limit),
-            key=lambda replica: replica.rank(wanted.key),
-        )
+        """The replica for a request, one that was not ``tried``; None when there is none."""
+        kinds = self._kinds.get(wanted.model)
+        if kinds is None:
+            kinds = self._kinds[wanted.model] = self._find(wanted)
+        for kind in kinds:
+            ready = [replica for replica in kind if replica not in tried] if tried else kind
+            if ready:
+                return _choose(ready, wanted.key)
+        return None
 
     def is_elsewhere(self, replica: Replica) -> bool:
         """Whether what waits at ``replica`` could be asked of another that has the same base."""
@@ -77,17 +69,30 @@ class Replicas:
         known = any(replica.models is not None for replica in self._all.values())
         return [*({**self._gone, **listed}).values()] if known or self._gone else None
 
-    def _find(self, wanted: Wanted) -> Sequence[Replica]:
-        """Those that a request for ``wanted`` may go to: the best kind of which there are any."""
+    def _find(self, wanted: Wanted) -> Sequence[Sequence[Replica]]:
+        """Those that a request for ``wanted`` may go to, the best kind first, and no kind that is empty."""
         known = [replica for replica in self._all.values() if replica.serves(wanted.base)]
         if not known and not wanted.is_adapter:
             # A server may answer to a name that it does not list; if it does not, it says so.
-            return [replica for replica in self._all.values() if replica.is_up]
-        fit = [replica for replica in known if replica.health != "draining"]
-        if wanted.is_adapter:
-            fit = [replica for replica in fit if wanted.model not in replica.refused]
-        well = [replica for replica in fit if replica.is_up]
-        warm = [replica for replica in well if wanted.model in replica.warm]
+            return [[replica for replica in self._all.values() if replica.is_up]]
+        fit = [
+            replica
+            for replica in known
+            if replica.health != "draining" and wanted.model not in replica.refused
+        ]
+        up = [replica for replica in fit if replica.is_up]
+        warm = [replica for replica in up if wanted.model in replica.warm]
+        cold = [replica for replica in up if wanted.model not in replica.warm]
         slow = [replica for replica in fit if replica.health == "silent" and not replica.breaker.is_open]
-        only = [replica for replica in fit if replica.takes_any]
-        return warm or well or slow or only
+        # Better than to refuse a request, when there is nobody else to ask.
+        doubtful = [replica for replica in fit if replica.breaker.is_open or replica.takes_any]
+        return [kind for kind in (warm, cold, slow, doubtful) if kind]
+
+
+def _choose(ready: Sequence[Replica], key: str) -> Replica:
+    """The least busy, but for the conversation's own replica, which may be a little busier than that."""
+    if len(ready) == 1:
+        return ready[0]
+    quietest = min(replica.in_flight for replica in ready)
+    limit = quietest + max(SLACK, SLACK_SHARE * quietest)
+    return max((replica for replica in ready if replica.in_flight <= limit), key=lambda each: each.rank(key))

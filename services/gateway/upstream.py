@@ -31,7 +31,7 @@ CONNECT_NEAR_SECONDS = 2.0  # to a replica's own address: there is another one t
 IDLE_SECONDS = 600.0
 # vLLM's server closes idle connections after 5 s: let go of ours before it does.
 KEEP_ALIVE_SECONDS = 4.0
-# How often a request is sent in all while no byte of an answer has come.
+# How many replicas may take a request and not answer it: it may be the request that they fail by.
 ATTEMPTS = 3
 LONGEST_RETRY_AFTER = 3600
 
@@ -131,7 +131,8 @@ class Upstream:
         payload = json.dumps(body).encode()
         tried: list[Replica] = []
         failure: ElsewhereError | None = None
-        while len(tried) < ATTEMPTS and (replica := self._next(wanted, tried, failure)):
+        attempts = 0
+        while attempts < ATTEMPTS and (replica := self._next(wanted, tried, failure)):
             if failure:
                 metrics.gateway().retries.labels(failure.reason).inc()
             exchange = Exchange(self._session, replica)
@@ -141,6 +142,7 @@ class Upstream:
             except ElsewhereError as error:
                 failure = error
                 tried.append(replica)
+                attempts += error.reason != "connect"
                 self._failed(replica, wanted, error)
             except OpenAIError as error:
                 raise self._refused(replica, wanted, error) from None

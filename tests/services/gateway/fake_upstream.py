@@ -114,7 +114,8 @@ class FakeUpstream:
         assert self.runner
         server = self.runner.server
         for connection in server.connections if server else ():
-            connection.transport.abort()
+            if connection.transport:
+                connection.transport.abort()
         await self.runner.cleanup()
 
     @web.middleware

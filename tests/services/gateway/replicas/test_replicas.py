@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from random import Random
 
 import aiohttp
 import openai
@@ -15,6 +16,7 @@ from tests.services.gateway.fake_upstream import BASE, BROKEN, DONE, FakeUpstrea
 from tests.services.gateway.replicas.fleet import NAME, Fleet, constant_load, gauge_is, sample, until
 
 ASK = {"model": "support-bot", "messages": [{"role": "user", "content": "Hello"}]}
+UP = "onggi_gateway_replica_up"
 IN_FLIGHT = "onggi_gateway_replica_requests_in_flight"
 ID = "chatcmpl-0123456789abcdef0123"
 # A stream that is under way long enough for something to happen to its replica.
@@ -70,7 +72,7 @@ async def test_a_replica_that_refuses_connections_costs_no_request(house: House,
     for number in range(20):
         assert await ask(house, f"c{number}") == "Hello."
     assert fleet.asked()[1] == 20
-    await gauge_is("onggi_gateway_replica_up", 0, replica="127.0.0.1")
+    await gauge_is(UP, 0, replica="127.0.0.1")
 
 
 @pytest.mark.parametrize("fleet", [1, 2], indirect=True)
@@ -158,6 +160,7 @@ async def test_replicas_come_and_go_under_load_and_no_request_fails(house: House
         await until(lambda: outcome.whole >= 12)
         # One leaves as a pod does: out of DNS, its streams end, it closes its connections and is gone.
         fleet.names.addresses.remove(first.host)
+        await gauge_is(UP, None, replica=first.host)
         await until(lambda: not first.open_streams)
         asked = len(first.bodies)
         await first.kill()
@@ -166,8 +169,8 @@ async def test_replicas_come_and_go_under_load_and_no_request_fails(house: House
         await until(lambda: len(fourth.bodies) > 3)
         # One says itself that it is going, while DNS still has it.
         second.health = 503
-        await until(lambda: not second.open_streams)
-        await asyncio.sleep(0.1)
+        await gauge_is(UP, 0, replica=second.host)
+        await gauge_is(IN_FLIGHT, 0, replica=second.host)
         drained = len(second.bodies)
         before = outcome.whole
         await until(lambda: outcome.whole >= before + 12)
@@ -203,12 +206,12 @@ async def test_what_waits_at_a_replica_that_hangs_is_asked_of_another(house: Hou
         await until(lambda: outcome.whole >= 12)
         hanging.thawed.clear()
         await until(lambda: (sample(IN_FLIGHT, replica=hanging.host) or 0) > 0)
-        await gauge_is("onggi_gateway_replica_up", 0, replica=hanging.host)
+        await gauge_is(UP, 0, replica=hanging.host)
         await gauge_is(IN_FLIGHT, 0, replica=hanging.host)
         before = outcome.whole
         await until(lambda: outcome.whole >= before + 12)
         hanging.thawed.set()
-        await gauge_is("onggi_gateway_replica_up", 1, replica=hanging.host)
+        await gauge_is(UP, 1, replica=hanging.host)
         asked = len(hanging.bodies)
         await until(lambda: len(hanging.bodies) > asked)
     assert (outcome.refused, outcome.broken) == ([], [])
@@ -280,7 +283,7 @@ async def test_without_a_replica_of_its_base_a_request_is_told_when_to_come_back
     await eventually(lambda: _lists(house, "other-base"))
     fleet.replicas[1].refusal = (404, {"error": {"message": "no such model"}}, {})
     fleet.names.addresses.remove(fleet.replicas[0].host)
-    await until(lambda: sample("onggi_gateway_replica_up", replica=fleet.replicas[0].host) is None)
+    await until(lambda: sample(UP, replica=fleet.replicas[0].host) is None)
     for model in ("support-bot", "support-bot@2", BASE):
         refused = await refusal(house, model)
         assert (refused.status_code, refused.response.headers["retry-after"]) == (503, "5")
@@ -301,3 +304,45 @@ async def refusal(house: House, model: str) -> openai.APIStatusError:
 async def _is_told(house: House) -> bool:
     refused = await refusal(house, "support-bot")
     return "fine-tune" in refused.message and 600 < int(refused.response.headers["retry-after"]) <= 722
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("fleet", [3], indirect=True)
+async def test_replicas_come_and_go_many_times_and_no_request_fails(
+    house: House, fleet: Fleet, seed: int
+) -> None:
+    random = Random(seed)
+    async with constant_load(house, workers=12) as outcome:
+        for number in range(40):
+            there = [fake for fake in fleet.replicas if fake.host in fleet.names.addresses]
+            one = random.choice(there)
+            kind = random.choice(["leave", "drain", "refuse", "drop", "hang"] if len(there) > 2 else ["join"])
+            if kind == "join":
+                await fleet.join(f"127.0.1.{number + 1}", script=SLOW)
+            elif kind == "leave":
+                fleet.names.addresses.remove(one.host)
+                await gauge_is(UP, None, replica=one.host)
+                await until(lambda one=one: not one.open_streams)
+                await one.kill()
+            elif kind == "drain":
+                one.health = 503
+                await gauge_is(UP, 0, replica=one.host)
+                one.health = 200
+            elif kind == "refuse":
+                one.refusal = (random.choice([502, 503, 504]), "", {})
+                await asyncio.sleep(random.random() / 2)
+                one.refusal = None
+            elif kind == "drop":
+                one.drops = random.randrange(1, 4)
+                await until(lambda one=one: not one.drops)
+            else:
+                one.thawed.clear()
+                await gauge_is(UP, 0, replica=one.host)
+                one.thawed.set()
+            # One fault at a time is what is promised.
+            for host in fleet.names.addresses:
+                await gauge_is(UP, 1, replica=host)
+            await asyncio.sleep(random.random() / 5)
+    assert (outcome.refused, outcome.broken) == ([], [])
+    assert outcome.whole > 200
