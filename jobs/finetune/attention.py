@@ -28,8 +28,8 @@ def fused(device: Any, precision: str) -> str:
 def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[Any, None]:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if query.shape[2] > SHORT:
-        return sdpa_attention_forward(module, query, key, value, mask, **options)
-    wide = query.float(), key.float(), value.float()
-    output, _ = sdpa_attention_forward(module, *wide, mask, **options)
+    states = query, key, value
+    if query.shape[2] <= SHORT:
+        states = query.float(), key.float(), value.float()
+    output, _ = sdpa_attention_forward(module, *states, mask, **options)
     return output.to(query.dtype), None
