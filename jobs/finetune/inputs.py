@@ -103,7 +103,7 @@ def encode(config: FinetuneConfig, sources: Sources) -> Rows:
         pad_id=pad_id(tokenizer),
         template=template_hash(tokenizer),
     )
-    check_fits(config, sources.base, rows.training)
+    check_fits(config, sources.base, rows.training, sources.identity.world_size)
     return rows
 
 

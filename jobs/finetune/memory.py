@@ -1,6 +1,7 @@
 """Whether a GPU's memory is enough, before anything is loaded; and what to say when it was not after all."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,8 +16,8 @@ from common.vram.cards import DRIVER_BYTES
 _log = logging.getLogger(__name__)
 
 
-def check_fits(config: FinetuneConfig, base: BaseModel, rows: Sequence[Example]) -> None:
-    """Refuse a run on ``rows`` that the planner says does not fit the GPU at hand.
+def check_fits(config: FinetuneConfig, base: BaseModel, rows: Sequence[Example], world_size: int = 1) -> None:
+    """Refuse a run on ``rows`` in ``world_size`` processes that the planner finds too big for this GPU.
 
     Raises:
         TooBigError: with the plan and what would fit.
@@ -25,7 +26,7 @@ def check_fits(config: FinetuneConfig, base: BaseModel, rows: Sequence[Example])
     if memory is None or not rows:
         return
     try:
-        plan = training_of(config, base, rows).plan()
+        plan = training_of(config, base, rows, world_size).plan()
     except UserError as error:
         _log.warning("the memory is not planned: %s", error)
         return
@@ -33,9 +34,12 @@ def check_fits(config: FinetuneConfig, base: BaseModel, rows: Sequence[Example])
         raise plan.too_big(memory, "this card")
 
 
-def training_of(config: FinetuneConfig, base: BaseModel, rows: Sequence[Example]) -> Training:
+def training_of(
+    config: FinetuneConfig, base: BaseModel, rows: Sequence[Example], world_size: int = 1
+) -> Training:
     """The run as the planner sees it, with the longest micro-batch that these rows can make."""
-    batch = min(config.batch_size, len(rows))
+    share = math.ceil(config.batch_size * config.gradient_accumulation / world_size)
+    batch = min(config.batch_size, share, len(rows))
     supervised = sorted((sum(row.supervised[1:]) for row in rows), reverse=True)
     return replace(
         of_config(config, from_folder(base.path, base.name)),

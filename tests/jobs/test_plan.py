@@ -149,6 +149,8 @@ def test_a_fine_tune_is_planned_with_its_own_rows(config: FinetuneConfig) -> Non
     planned = memory.training_of(config, BaseModel(Path(config.base), "smol", "r"), examples)
     assert (planned.batch, planned.length, planned.supervised) == (4, 30, 12)
     assert planned.shape.name == "smol"
+    shared = memory.training_of(config, BaseModel(Path(config.base), "smol", "r"), examples, world_size=2)
+    assert (shared.batch, shared.supervised) == (2, 6), "processes that train together share a batch"
 
 
 def test_an_architecture_that_the_planner_does_not_know_is_trained_all_the_same(
