@@ -30,13 +30,12 @@ class Image:
         """A name of its content, so that a changed program is another image."""
         content = hashlib.sha256(repr(self.links).encode())
         for target, source in sorted(self.files.items()):
-            found = source.stat()
-            content.update(f"{target} {source} {found.st_size} {found.st_mtime_ns}\n".encode())
+            content.update(f"{target} {_identity(source)}\n".encode())
         return f"localhost/onggi-cluster/{self.name}:{content.hexdigest()[:12]}"
 
     def archive(self) -> Path:
         """Write the archive unless the cache has it."""
-        path = cluster_cache() / "images" / f"{self.name}-{self.reference().rpartition(':')[2]}.tar"
+        path = cluster_cache() / "archives" / f"{self.name}-{self.reference().rpartition(':')[2]}.tar"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".part")
@@ -45,18 +44,25 @@ class Image:
         return path
 
 
+def _identity(source: Path) -> str:
+    """What tells a file from another: below the cache its folder does, elsewhere only its content."""
+    if source.is_relative_to(cluster_cache()):
+        found = source.stat()
+        return f"{source} {found.st_size} {found.st_mtime_ns}"
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _write(image: Image, path: Path) -> None:
     layer = path.with_suffix(".layer")
     _write_layer(image, layer)
-    digest = hashlib.sha256()
     with layer.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     config = {
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
         "config": {"Entrypoint": [f"/{next(iter(image.files))}"], "Env": ["PATH=/bin"], "WorkingDir": "/"},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest.hexdigest()}"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [image.reference()], "Layers": ["layer.tar"]}]
     with tarfile.open(path, "w") as archive:

@@ -41,7 +41,7 @@ class Daemons(Processes):
         return {record.stem: self._running(record.stem) for record in sorted(self.records.glob("*.json"))}
 
     def end(self, name: str) -> None:
-        """Stop one process at once: kubelet must not see its pods end and start them again."""
+        """Kill one process, if it lives."""
         if self._running(name):
             pid = int(json.loads((self.records / f"{name}.json").read_text())["pid"])
             os.kill(pid, signal.SIGKILL)

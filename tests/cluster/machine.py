@@ -52,7 +52,8 @@ class Machine:
         partial.rename(target)
 
     def down(self) -> None:
-        for name in ("kubelet", "containerd"):
+        # At once and before the pods: kubelet would start them again, and nothing is to be kept.
+        for name in self.running():
             self.daemons.end(name)
         leftovers.end_pods(self.place)
         self.daemons.stop()

@@ -92,6 +92,7 @@ def up(place: Place, daemons: Daemons) -> None:
         f"--config={config}",
         f"--kubeconfig={place.pki / 'kubelet.conf'}",
         f"--root-dir={place.state / 'kubelet'}",
+        f"--cert-dir={place.state / 'kubelet' / 'pki'}",
         f"--node-ip={NODE_ADDRESS}",
         f"--hostname-override={NODE}",
     )
