@@ -34,6 +34,11 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {type(driver.__cause__ or driver).__name__} ({code})"
 
 
+def describe_connection(error: Exception) -> str:
+    """What went wrong with a connection, for a log: the kind of ``error`` and its words."""
+    return f"{type(error).__name__}: {error}"
+
+
 @contextmanager
 def needs_database() -> Iterator[None]:
     """Answer 503 with Retry-After when the database fails inside this block."""

@@ -9,6 +9,7 @@ from typing import Literal
 import aiohttp
 
 from common import logging
+from services.gateway.away import describe_connection
 from services.gateway.endpoint import Endpoint, Resolve, health_url
 from services.gateway.replica import Model, Replica
 from services.gateway.replicas import Replicas
@@ -42,7 +43,7 @@ class Discovery:
         self._watching: dict[Replica, asyncio.Task[None]] = {}
         self._probes: dict[Replica, _Probe] = {}
         self._resolving: asyncio.Task[None] | None = None
-        self._answers = True
+        self._answers = self._has_addresses = True
         self._log = logging.get("system")
 
     async def start(self) -> None:
@@ -83,10 +84,15 @@ class Discovery:
                 addresses = await self._resolve(self._endpoint.host)
         except (OSError, ValueError) as error:  # ValueError: no name that DNS can be asked for
             if self._answers:
-                self._log.warning("DNS does not answer", host=self._endpoint.host, reason=repr(error))
+                self._log.warning(
+                    "DNS does not answer", host=self._endpoint.host, reason=describe_connection(error)
+                )
             self._answers = False
             return
         self._answers = True
+        if not addresses and self._has_addresses:
+            self._log.warning("no replica behind the name", host=self._endpoint.host)
+        self._has_addresses = bool(addresses)
         self._take(addresses)
 
     def _take(self, addresses: Sequence[str]) -> None:
@@ -207,7 +213,7 @@ class _Probe:
     def _failed(self, error: Exception) -> None:
         self._models_at = 0.0
         if self._replica.breaker.failed(time.monotonic()):
-            self._log.warning("replica away", replica=self._replica.name, reason=repr(error))
+            self._log.warning("replica away", replica=self._replica.name, reason=describe_connection(error))
             self._replicas.changed()
 
     def _is(self, health: Literal["well", "draining", "silent"]) -> None:

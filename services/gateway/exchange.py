@@ -7,6 +7,7 @@ import aiohttp
 
 from common import logging, tracing
 from common.openai_errors import OpenAIError
+from services.gateway.away import describe_connection
 from services.gateway.events import ABORTED, Event, split
 from services.gateway.refusals import translate
 from services.gateway.replica import Replica
@@ -87,7 +88,9 @@ class Exchange:
             async for events in self._batches:
                 yield events
         except (aiohttp.ClientError, TimeoutError) as error:
-            logging.get("system").warning("replica lost", replica=self.replica.name, reason=repr(error))
+            logging.get("system").warning(
+                "replica lost", replica=self.replica.name, reason=describe_connection(error)
+            )
             raise OpenAIError(502, _LOST) from None
 
     async def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
@@ -123,7 +126,9 @@ class Exchange:
     def _not_answered(self, error: aiohttp.ClientError) -> ElsewhereError:
         nobody = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
         may_repeat = not nobody and self._response is None
-        return ElsewhereError("connect" if nobody else "disconnect", repr(error), may_repeat=may_repeat)
+        return ElsewhereError(
+            "connect" if nobody else "disconnect", describe_connection(error), may_repeat=may_repeat
+        )
 
 
 def request_headers(request_id: str) -> dict[str, str]:

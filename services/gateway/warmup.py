@@ -10,6 +10,7 @@ import aiohttp
 
 from common import logging
 from services.gateway import metrics
+from services.gateway.away import describe_connection
 from services.gateway.refusals import words
 from services.gateway.replica import Refusal, Replica
 from services.gateway.replicas import Replicas
@@ -100,7 +101,9 @@ class Warmup:
                 async with asyncio.timeout(WARM_SECONDS):
                     reason = await self._ask(replica, name)
             except aiohttp.ClientError as error:
-                self._log.warning("warm-up broke off", replica=replica.name, served=name, reason=repr(error))
+                self._log.warning(
+                    "warm-up broke off", replica=replica.name, served=name, reason=describe_connection(error)
+                )
                 return  # The replica is away, which says nothing about the version: its probe goes on.
             except TimeoutError:
                 reason = f"it was not loaded within {WARM_SECONDS:.0f} seconds"
