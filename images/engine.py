@@ -117,6 +117,8 @@ class Buildah:
         with self.alone():
             self._share_downloads()
             self.run("bud", "--isolation=chroot", "--layers", "--pull=false", *certificates, *_options(build))
+            # Stages are of no use once their image is there: it keeps the layers that it stands on.
+            self.output("rmi", "--prune")
 
     @contextmanager
     def alone(self) -> Iterator[None]:
