@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from openai import OpenAI
 
 from tests.charts import helm
 from tests.cluster.place import REGISTRY, place
+from tests.e2e.certificates import self_signed
 from tests.e2e.kube import Kube, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,7 @@ COMPONENTS = ("gateway", "control", "ui", "mlflow", "jobs", "vllm")
 NAMESPACE = RELEASE = "onggi"
 PARTS = ("dns", "storage", "metrics", "ingress", "gpus", "fleet", "apis")
 BASE = "SmolLM2-135M-Instruct"
+HOST = "onggi.test"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,14 +112,35 @@ def is_ready(pod: dict[str, object]) -> bool:
 
 
 @pytest.fixture(scope="session")
-def onggi(kube: Kube, images: dict[str, str]) -> Iterator[Onggi]:
-    """The platform as `helm install --wait` leaves it, in a namespace that only takes restricted pods."""
-    release = Onggi(kube, images)
+def namespace(kube: Kube) -> Kube:
+    """The platform's namespace, which only takes restricted pods."""
     kube.kubectl("apply", "-f", str(ROOT / "k8s" / "namespaces" / "onggi.yaml"))
+    return kube
+
+
+@pytest.fixture(scope="session")
+def certificate(namespace: Kube, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The certificate of the Ingress's host, which is in a Secret of the namespace."""
+    folder = tmp_path_factory.mktemp("certificate")
+    public, private = self_signed(HOST)
+    (folder / "tls.crt").write_text(public)
+    namespace.apply({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "onggi-tls", "namespace": NAMESPACE},
+        "stringData": {"tls.crt": public, "tls.key": private},
+    })  # fmt: skip
+    return folder / "tls.crt"
+
+
+@pytest.fixture(scope="session")
+def onggi(namespace: Kube, images: dict[str, str], certificate: Path) -> Onggi:
+    """The platform as `helm install --wait` leaves it."""
+    kube = namespace
+    release = Onggi(kube, images)
     bundle = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt").read_text()
     kube.apply({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "ca-bundle", "namespace": NAMESPACE}, "data": {"ca.crt": bundle},
     })  # fmt: skip
     kube.helm("upgrade", "--install", *release.arguments("--wait", "--timeout", "15m"), timeout=1000)
-    yield release
+    return release

@@ -1,4 +1,4 @@
-"""A release is installed, chats, is upgraded, rolled back, removed and installed again; nothing said is lost."""
+"""A release is installed, chats, is upgraded, rolled back, removed and installed again, and loses nothing."""
 
 import pytest
 
@@ -16,7 +16,8 @@ def test_the_sdk_chats_streamed_and_whole(onggi: Onggi) -> None:
     question = [{"role": "user", "content": "What is the capital of France?"}]
     whole = client.chat.completions.create(model=BASE, messages=question, max_tokens=24, temperature=0)
     assert "Paris" in (whole.choices[0].message.content or "")
-    assert whole.usage and whole.usage.completion_tokens > 0
+    assert whole.usage
+    assert whole.usage.completion_tokens > 0
     chunks = list(
         client.chat.completions.create(
             model=BASE, messages=question, max_tokens=24, temperature=0, stream=True

@@ -13,8 +13,7 @@ from tests.e2e.load import Load
 def two_replicas(onggi: Onggi) -> list[str]:
     """Two vLLM pods that are ready."""
     onggi.kube.kubectl("scale", "deployment/onggi-vllm-main", "--replicas=2")
-    pods = onggi.vllm_pods(2, seconds=300)
-    return pods
+    return onggi.vllm_pods(2, seconds=300)
 
 
 def test_a_deleted_pod_fails_no_request_and_breaks_no_stream(onggi: Onggi, two_replicas: list[str]) -> None:
