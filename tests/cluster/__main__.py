@@ -22,7 +22,7 @@ def main() -> None:
     """Do what the command line says, one command at a time."""
     arguments = _parser().parse_args()
     where = place()
-    with _alone(where):
+    with _alone(where) if arguments.changes else contextlib.nullcontext():
         arguments.command(where, arguments)
 
 
@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         name: str, function: Callable[[Place, argparse.Namespace], None], text: str
     ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
-        made.set_defaults(command=function)
+        made.set_defaults(command=function, changes=function not in (_status, _env, _build))
         return made
 
     listed = f"{', '.join(parts.PARTS)}, or all"
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 def _up(where: Place, arguments: argparse.Namespace) -> None:
     base = _base(where)
     wanted = parts.chosen(list(dict.fromkeys([*parts.USUAL, *arguments.parts])), base)
+    base.check()
     build(dict.fromkeys(name for part in wanted for name in part.modules))
     base.up()
     print("node: ready", flush=True)

@@ -13,11 +13,19 @@ class Base(Protocol):
     # What this kind of cluster must be given, where the other brings it along.
     parts: tuple[str, ...]
 
+    def check(self) -> None:
+        """Refuse what cannot work before anything is built or made.
+
+        Raises:
+            UserError: something is missing, in one sentence.
+        """
+        ...
+
     def up(self) -> None:
         """Start it unless it runs, and return when its node is ready.
 
         Raises:
-            UserError: something is missing or did not start, in one sentence.
+            UserError: something did not start, in one sentence with the end of its log.
         """
         ...
 

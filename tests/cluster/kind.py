@@ -30,10 +30,12 @@ class Kind:
     def __init__(self, place: Place) -> None:
         self.place = place
 
-    def up(self) -> None:
+    def check(self) -> None:
         for program in ("kind", "kubectl"):
             if not shutil.which(program):
                 raise UserError(f"Docker runs, so kind is the cluster, and {program} is missing: install it")
+
+    def up(self) -> None:
         self.place.bin.mkdir(parents=True, exist_ok=True)
         self.place.base.write_text(self.name)
         kubectl = self.place.bin / "kubectl"

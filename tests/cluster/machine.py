@@ -22,8 +22,10 @@ class Machine:
         self.place = place
         self.daemons = Daemons(place)
 
-    def up(self) -> None:
+    def check(self) -> None:
         check_machine(self.place)
+
+    def up(self) -> None:
         build(["kube", "containerd"])
         registry = debian.unpacked("docker-registry") / "usr/bin/docker-registry"
         self.place.base.write_text(self.name)
