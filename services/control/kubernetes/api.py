@@ -78,13 +78,14 @@ class Cluster:
         with _unless(404):
             self._ask("DELETE", f"{self._jobs}/{name}", {"propagationPolicy": "Foreground"})
 
-    def log(self, pod: str, container: str, since_seconds: int | None) -> str:
-        """What a container printed, or the end of it; empty when it is gone or has not begun."""
+    def log(self, pod: str, container: str, since_seconds: int | None) -> str | None:
+        """What a container printed, or the end of it; None when it cannot be had now."""
         options = {"container": container} | ({"sinceSeconds": str(since_seconds)} if since_seconds else {})
-        data = b""
-        with _unless(400, 404):
-            data = self._ask("GET", f"{self._core}/pods/{pod}/log", options)
-        return data.decode(errors="replace")
+        printed = None
+        # A container that has not begun, a pod that is gone, a node that does not answer.
+        with _unless(400, 404, 500, 502, 503, 504):
+            printed = self._ask("GET", f"{self._core}/pods/{pod}/log", options).decode(errors="replace")
+        return printed
 
     def _list(self, path: str, query: Mapping[str, str] | None = None) -> list[Object]:
         found: list[Object] = json.loads(self._ask("GET", path, query))["items"]

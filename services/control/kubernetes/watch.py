@@ -98,6 +98,8 @@ class Watch:
             return {}
         since = int(now - last) + OVERLAP_SECONDS if last else None
         log = self._cluster.log(pod["metadata"]["name"], "finetune", since)
+        if log is None:
+            return {}
         known.read[uid] = now
         known.steps |= {step["step"]: step for step in story.steps_in(log)}
         return story.restarts_in(log, uid)

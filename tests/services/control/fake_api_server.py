@@ -35,6 +35,8 @@ class FakeApiServer:
         self.refuses: tuple[int, str] | None = None
         """What is answered to a new Job instead."""
         self.away = False
+        self.nodes_away = False
+        """Whether no kubelet answers, so that there are no logs."""
         self.deleted: list[str] = []
 
     def apply(self, job: Object) -> Object:
@@ -112,8 +114,11 @@ class FakeApiServer:
         match words[3:] if words[2:3] == ["namespaces"] else words:
             case [self.namespace, "pods"]:
                 return 200, {"items": _labelled(self.pods, query)}
+            case [self.namespace, "pods", _, "log"] if self.nodes_away:
+                return 500, {"message": "dial tcp 10.0.0.1:10250: connect: no route to host"}
             case [self.namespace, "pods", name, "log"] if name in self.logs:
-                return 200, self.logs[name]
+                # Everything here was printed long ago.
+                return 200, "" if "sinceSeconds" in query else self.logs[name]
             case [self.namespace, "events"]:
                 return 200, {"items": self.events}
             case [self.namespace, "configmaps", name] if name in self.configmaps:

@@ -433,6 +433,18 @@ def test_an_api_server_that_is_away_is_a_matter_of_asking_again(
         runner.list()
 
 
+def test_a_node_that_does_not_answer_takes_only_the_logs_away(
+    runner: KubernetesRunner, cluster: FakeApiServer, tmp_path: Path
+) -> None:
+    start(runner, tmp_path)
+    cluster.start_pod(ID, log=json.dumps(STEP))
+    cluster.nodes_away = True
+    assert the(runner).status.state == "running"
+    assert messages(runner) == ["The job is queued.", "Step finetune began on gpu-1."]
+    cluster.nodes_away = False
+    assert len([event for event in runner.events(ID) if event.type == "metrics"]) == 1
+
+
 def test_a_job_with_values_that_are_none_does_not_hide_the_others(
     runner: KubernetesRunner, cluster: FakeApiServer, tmp_path: Path
 ) -> None:
