@@ -81,11 +81,13 @@ class Cluster:
     def log(self, pod: str, container: str, since_seconds: int | None) -> str | None:
         """What a container printed, or the end of it; None when it cannot be had now."""
         options = {"container": container} | ({"sinceSeconds": str(since_seconds)} if since_seconds else {})
-        printed = None
-        # A container that has not begun, a pod that is gone, a node that does not answer.
-        with _unless(400, 404, 500, 502, 503, 504):
-            printed = self._ask("GET", f"{self._core}/pods/{pod}/log", options).decode(errors="replace")
-        return printed
+        try:
+            return self._ask("GET", f"{self._core}/pods/{pod}/log", options).decode(errors="replace")
+        except ApiRefused as refused:
+            # A container that has not begun, a pod that is gone, a node that does not answer.
+            if refused.status in (400, 404, 500, 502, 503, 504):
+                return None
+            raise
 
     def _list(self, path: str, query: Mapping[str, str] | None = None) -> list[Object]:
         found: list[Object] = json.loads(self._ask("GET", path, query))["items"]
