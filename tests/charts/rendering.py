@@ -21,6 +21,8 @@ HTTP_ROUTES = "gateway.networking.k8s.io/v1"
 CUSTOM_METRICS = "custom.metrics.k8s.io/v1beta2"
 KEDA = "keda.sh/v1alpha1"
 
+Loader = yaml.CSafeLoader  # ten times as fast
+
 Manifest = dict[str, Any]
 
 
@@ -45,7 +47,7 @@ def render(profile: str, *values: str, apis: tuple[str, ...] = ()) -> tuple[Mani
     """The manifests of ``profile`` with ``values``."""
     ran = run(*template(profile, *values, apis=apis))
     assert ran.returncode == 0, ran.stderr
-    return tuple(manifest for manifest in yaml.safe_load_all(ran.stdout) if manifest)
+    return tuple(manifest for manifest in yaml.load_all(ran.stdout, Loader=Loader) if manifest)
 
 
 def refused(profile: str, *values: str, ci: bool = True) -> str:
@@ -76,7 +78,7 @@ def pod_templates(manifests: tuple[Manifest, ...]) -> Iterator[tuple[str, Manife
             yield name, manifest["spec"]["template"]
         elif manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"].endswith("-jobs"):
             for key, text in manifest["data"].items():
-                jobs = [job for job in yaml.safe_load_all(text) if job and job["kind"] == "Job"]
+                jobs = [job for job in yaml.load_all(text, Loader=Loader) if job and job["kind"] == "Job"]
                 yield from ((f"{name} {key}", job["spec"]["template"]) for job in jobs)
 
 
