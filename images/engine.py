@@ -72,8 +72,11 @@ class Docker:
         return _succeeds(["docker", "image", "inspect", reference])
 
     def build(self, build: Build) -> None:
-        """``docker buildx build --load`` on the daemon's own builder, which sees images that stand before."""
-        _run(["docker", "buildx", "build", "--builder", "default", "--load", *_options(build)])
+        """``docker build``: BuildKit on the daemon's own builder, which sees the parents just built.
+
+        ``docker buildx build`` would take whichever builder is selected, and most others do not.
+        """
+        _run(["docker", "build", *_options(build)], {**os.environ, "DOCKER_BUILDKIT": "1"})
 
     def tag(self, reference: str, other: str) -> None:
         """``docker tag``."""
