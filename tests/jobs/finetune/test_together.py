@@ -54,7 +54,10 @@ def alone(jobs: Jobs, tiny_base: Path, data: Path, tmp_path_factory: pytest.Temp
     return folder / "out"
 
 
-@pytest.mark.parametrize("count", [2, 3], ids=["two", "three-with-uneven-and-empty-shares"])
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(2, id="two", marks=pytest.mark.soak), pytest.param(3, id="uneven-and-empty-shares")],
+)
 def test_the_same_rows_make_the_same_adapter(
     count: int, alone: Path, jobs: Jobs, tiny_base: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -85,7 +88,7 @@ def uninterrupted(jobs: Jobs, tiny_base: Path, data: Path, tmp_path_factory: pyt
     return folder / "out-0"
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.soak), 1])
 def test_a_killed_process_ends_the_others_and_all_go_on_to_the_very_same_weights(
     killed: int, uninterrupted: Path, jobs: Jobs, tiny_base: Path, data: Path, tmp_path: Path
 ) -> None:
