@@ -1,5 +1,6 @@
 """What every manifest of every profile must be: the rules that linters of manifests have, as tests."""
 
+import json
 import re
 from base64 import b64decode
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.control.bases import Base
 from tests.charts.network_policy import selects
 from tests.charts.rendering import (
     CUSTOM_METRICS,
@@ -294,6 +296,17 @@ def test_paths_lead_where_the_design_says_and_metrics_nowhere() -> None:
     } == paths
     ui = named(manifests, "Deployment", "onggi-ui")["spec"]["template"]["spec"]["containers"][0]
     assert environ(ui)["METRICS_PORT"] == "9095", "the page's own port has none"
+
+
+def test_control_knows_every_base_that_is_served() -> None:
+    container = named(render("both"), "Deployment", "onggi-control")["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    bases = [Base.model_validate(base) for base in json.loads(environ(container)["BASE_MODELS"])]
+    assert [(base.name, base.max_rank) for base in bases] == [
+        ("Qwen2.5-7B-Instruct", 64), ("Qwen3-4B-Instruct-2507", 32)
+    ]  # fmt: skip
+    assert all(re.fullmatch(r"[0-9a-f]{40}", base.revision) for base in bases)
 
 
 def test_mlflow_may_be_asked_by_every_name_of_its_service() -> None:

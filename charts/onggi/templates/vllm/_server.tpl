@@ -24,8 +24,10 @@
 {{- $bases := list -}}
 {{- if .Values.vllm.enabled -}}
 {{- range $name, $_ := .Values.vllm.servers -}}
-{{- $model := (fromJson (include "onggi.vllm.server" (dict "root" $ "name" $name))).model -}}
-{{- $bases = append $bases (dict "name" (base $model.name) "source" $model.name "revision" $model.revision) -}}
+{{- $server := fromJson (include "onggi.vllm.server" (dict "root" $ "name" $name)) -}}
+{{- with $server.model -}}
+{{- $bases = append $bases (dict "name" (base .name) "source" .name "revision" .revision "max_rank" (int $server.maxLoraRank)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $bases -}}
