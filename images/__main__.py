@@ -19,7 +19,7 @@ from images.catalog import DEFAULT, IMAGES, Build, plan, release, version
 from images.make import build_all
 
 # Build arguments that the environment may set, for a mirror, a digest or another variant of a base image.
-ARGUMENTS = ("PYTHON_IMAGE", "VLLM_IMAGE")
+ARGUMENTS = ("PYTHON_IMAGE", "TORCH_INDEX", "VLLM_IMAGE")
 
 
 def main() -> None:

@@ -39,7 +39,8 @@ IMAGES = {
     "jobs-cpu": Image("jobs", suffix="-cpu", parent="torch"),
     "vllm": Image("vllm", target="gpu"),
     "vllm-cpu": Image("vllm", target="cpu", suffix="-cpu", parent="torch"),
-    "torch": Image("torch"),
+    "torch": Image("torch", target="cuda"),
+    "torch-cpu": Image("torch", target="cpu", suffix="-cpu"),
 }
 # What `make images` makes: a cluster with GPUs needs these, and torch is made on the way.
 DEFAULT = ("gateway", "control", "ui", "mlflow", "jobs", "vllm")
@@ -110,8 +111,10 @@ def _add(builds: dict[str, Build], name: str, arguments: Mapping[str, str]) -> N
     image = IMAGES[name]
     given = {"VERSION": version(), **arguments}
     if image.parent:
-        _add(builds, image.parent, arguments)
-        given[f"{image.parent.upper()}_IMAGE"] = builds[image.parent].reference
+        # Without an index that has torch's build for CPUs, theirs is PyPI's.
+        parent = image.parent + (image.suffix if "TORCH_INDEX" in arguments else "")
+        _add(builds, parent, arguments)
+        given[f"{image.parent.upper()}_IMAGE"] = builds[parent].reference
     dockerfile = ROOT / "images" / image.component / "Dockerfile"
     known = set(_ARGUMENT.findall(dockerfile.read_text()))
     builds[name] = Build(

@@ -88,6 +88,14 @@ def test_a_parent_comes_before_its_children_and_names_them() -> None:
         assert builds[child].arguments["TORCH_IMAGE"] == builds["torch"].reference
 
 
+def test_an_index_with_torch_for_cpus_is_the_cpu_variants_alone() -> None:
+    builds = plan(["jobs", "jobs-cpu"], {"TORCH_INDEX": "https://example.com/cpu"})
+    assert builds["jobs"].arguments["TORCH_IMAGE"] == builds["torch"].reference
+    assert builds["jobs-cpu"].arguments["TORCH_IMAGE"] == builds["torch-cpu"].reference
+    assert builds["torch-cpu"].target == "cpu"
+    assert plan(["jobs-cpu"], {})["jobs-cpu"].target is None
+
+
 def test_another_base_is_another_image_down_to_the_last_child() -> None:
     names = ["gateway", "jobs"]
     one, other = plan(names, {}), plan(names, {"PYTHON_IMAGE": "python@sha256:0"})
