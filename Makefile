@@ -57,7 +57,7 @@ _lint:
 	ruff format --check $(CHECKED)
 	mypy
 	lint-imports
-	shellcheck .ci/run tests/cluster/images/*/entrypoint.sh
+	shellcheck .ci/run images/torch/install-packages tests/cluster/images/*/entrypoint.sh
 	hadolint images/*/Dockerfile tests/cluster/images/*/Dockerfile
 	python charts/generate.py --check
 	helm=$$(python -m tests.charts.helm) && for profile in $(filter-out %/ci.yaml,$(wildcard charts/onggi/values/*.yaml)); do \
