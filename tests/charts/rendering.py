@@ -85,3 +85,37 @@ def pod_templates(manifests: tuple[Manifest, ...]) -> Iterator[tuple[str, Manife
 def containers(template: Manifest) -> list[Manifest]:
     """A pod's containers, those that prepare it first."""
     return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
+
+
+def environ(container: Manifest) -> dict[str, str]:
+    """A container's plain environment variables."""
+    return {entry["name"]: entry["value"] for entry in container.get("env", []) if "value" in entry}
+
+
+# A profile with all that is off by default or depends on the cluster.
+EVERYTHING = (
+    "cpu",
+    "ingress.enabled=true",
+    "ingress.tls.certManager.issuer=letsencrypt",
+    "ingress.hosts={chat.example.com}",
+    "httpRoute.enabled=true",
+    "httpRoute.parentRefs[0].name=public",
+    "gateway.autoscaling.enabled=true",
+    "vllm.defaults.autoscaling.enabled=true",
+    "vllm.servers.second.model=SmolLM2-135M-Instruct",
+    "vllm.servers.second.gpu.count=0",
+    "vllm.servers.second.replicas=2",
+    "vllm.servers.second.autoscaling.enabled=false",
+    "vllm.servers.third.model=SmolLM2-135M-Instruct",
+    "vllm.servers.third.gpu.count=0",
+    "vllm.servers.third.autoscaling.kind=keda",
+    "global.caBundle.configMap=company-ca",
+    "global.imagePullSecrets={registry}",
+    "huggingface.token=hf_something",
+)
+APIS = (MONITORS, HTTP_ROUTES, CUSTOM_METRICS, KEDA)
+
+
+def everything() -> tuple[Manifest, ...]:
+    """The manifests with everything switched on, on a cluster that has everything."""
+    return render(*EVERYTHING, apis=APIS)
