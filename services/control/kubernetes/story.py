@@ -10,6 +10,7 @@ from services.control.kubernetes.reading import FineTune
 from services.control.runner import JobEvent, JobStatus, step_event
 
 Level = Literal["info", "warn", "error"]
+VOLUME_COMES = "waiting for ephemeral volume controller"
 Told = dict[str, JobEvent]
 """Events by what makes each one itself, so that telling a story again adds nothing."""
 
@@ -41,14 +42,19 @@ def ending(status: JobStatus) -> Told:
 
 
 def told_by_kubernetes(tune: FineTune, events: Iterable[Object]) -> Told:
-    """Kubernetes' warnings about the Jobs and their pods, such as that no node has a card free."""
+    """Kubernetes' warnings about the Jobs and their pods, such as that no node has a card free.
+
+    That a volume of the pod's own is being made is none: it comes with every pod.
+    """
     mine = {thing["metadata"]["uid"] for job in tune.jobs() for thing in (job, *tune.pods_of(job))}
     return {
         event["metadata"]["uid"]: _event(
             _time_of(event), f"{event.get('reason')}: {event.get('message', '').strip()}", "warn"
         )
         for event in events
-        if event.get("type") == "Warning" and event.get("involvedObject", {}).get("uid") in mine
+        if event.get("type") == "Warning"
+        and event.get("involvedObject", {}).get("uid") in mine
+        and VOLUME_COMES not in event.get("message", "")
     }
 
 

@@ -12,7 +12,7 @@ from services.control.kubernetes.api import Cluster
 from services.control.kubernetes.marks import Object
 from services.control.kubernetes.reading import FineTune
 from services.control.kubernetes.records import Records
-from services.control.runner import JobEvent, JobStatus
+from services.control.runner import FINISHED, JobEvent, JobStatus
 
 LOOK_SECONDS = 5.0
 """Time between two looks at one fine-tune's logs, unless somebody asks."""
@@ -50,7 +50,9 @@ class Watch:
         """Everything that happened so far, the oldest first."""
         with self._lock:
             known = self._gather(tune, status)
-            return _in_order(known.told, list(known.steps.values()))
+            # Who sees that it has ended sees how, also in the moment before that is kept.
+            told = known.told | (story.ending(status) if status.state in FINISHED else {})
+            return _in_order(told, list(known.steps.values()))
 
     def steps(self, job_id: str) -> list[dict[str, Any]]:
         """The steps of the training so far, in order."""

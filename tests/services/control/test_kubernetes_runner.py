@@ -152,6 +152,7 @@ def test_a_fine_tune_is_two_jobs_and_runs_until_the_second_ends(
     assert len(cluster.jobs) == 2
     cluster.start_pod(f"{ID}-evaluate")
     cluster.end_job(f"{ID}-evaluate")
+    assert messages(runner)[-1] == "The job is done."
     status = the(runner).status
     assert (status.state, status.done, status.trained_tokens) == ("succeeded", ["finetune", "evaluate"], 2000)
     assert messages(runner) == [
