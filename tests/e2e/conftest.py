@@ -82,7 +82,7 @@ class Onggi:
     @property
     def owner_key(self) -> str:
         """The API key that the chart generated."""
-        return self.kube.secret(f"{RELEASE}-platform", "API_KEY")
+        return self.kube.secret(f"{RELEASE}-secrets", "API_KEY")
 
     def sdk(self, component: str = "gateway") -> OpenAI:
         """The official SDK in front of gateway or control."""
