@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 
 from common import errors
+from common.errors import UserError
 from images.catalog import plan, release, version
 from images.engine import Buildah, storage
 from images.make import build_all
@@ -59,7 +60,7 @@ def build(names: Sequence[str], registry: str) -> dict[str, str]:
 
 
 def _push(buildah: Buildah, reference: str, registry: str, names: Sequence[str]) -> None:
-    if not registry or _holds(registry, reference):
+    if not registry or _same_everywhere(registry, [reference, *names]):
         return
     # The tag by content comes last: where it is, everything is.
     for name in sorted(names, key=lambda name: name == reference):
@@ -67,15 +68,25 @@ def _push(buildah: Buildah, reference: str, registry: str, names: Sequence[str])
     print(f"{registry}/{reference}: pushed", flush=True)
 
 
-def _holds(registry: str, reference: str) -> bool:
+def _same_everywhere(registry: str, names: Sequence[str]) -> bool:
+    digests = {_digest(registry, name) for name in names}
+    return len(digests) == 1 and None not in digests
+
+
+def _digest(registry: str, reference: str) -> str | None:
     name, _, tag = reference.partition(":")
     request = urllib.request.Request(f"http://{registry}/v2/{name}/manifests/{tag}", method="HEAD")
     request.add_header("Accept", "application/vnd.oci.image.manifest.v1+json")
     try:
-        with urllib.request.urlopen(request, timeout=10):
-            return True
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            digest: str | None = answer.headers["Docker-Content-Digest"]
+            return digest
     except urllib.error.HTTPError:
-        return False
+        return None
+    except OSError as error:
+        raise UserError(
+            f"the registry {registry} does not answer ({error}): start it with `make cluster`"
+        ) from None
 
 
 if __name__ == "__main__":
