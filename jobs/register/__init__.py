@@ -8,6 +8,7 @@ last, MLflow learns where they lie, control is told. The same adapter of the sam
 where the first attempt stopped and ends with the same version.
 """
 
-from jobs.register.version import Destination, Provenance, register_adapter
+from common.registry import Provenance
+from jobs.register.version import Destination, register_adapter
 
 __all__ = ["Destination", "Provenance", "register_adapter"]
