@@ -74,6 +74,10 @@ class Onggi:
             *more,
         ]  # fmt: skip
 
+    def upgrade(self, **values: str) -> None:
+        """Change some values (``gateway__replicas="2"``) and wait until everything is ready."""
+        self.kube.helm("upgrade", *self.arguments("--wait", "--timeout", "10m", **values))
+
     def url(self, component: str) -> str:
         """The address of a component's Service."""
         port = {"gateway": 8080, "control": 8080, "mlflow": 5050, "ui": 7860}[component]
@@ -113,7 +117,8 @@ def is_ready(pod: dict[str, object]) -> bool:
 
 @pytest.fixture(scope="session")
 def namespace(kube: Kube) -> Kube:
-    """The platform's namespace, which only takes restricted pods."""
+    """The platform's namespace, which only takes restricted pods; what an earlier run left is gone."""
+    kube.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=300s", timeout=320)
     kube.kubectl("apply", "-f", str(ROOT / "k8s" / "namespaces" / "onggi.yaml"))
     return kube
 
@@ -142,5 +147,5 @@ def onggi(namespace: Kube, images: dict[str, str], certificate: Path) -> Onggi:
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "ca-bundle", "namespace": NAMESPACE}, "data": {"ca.crt": bundle},
     })  # fmt: skip
-    kube.helm("upgrade", "--install", *release.arguments("--wait", "--timeout", "15m"), timeout=1000)
+    kube.helm("install", *release.arguments("--wait", "--timeout", "15m"), timeout=1000)
     return release

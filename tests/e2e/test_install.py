@@ -48,9 +48,7 @@ def test_an_upgrade_and_a_rollback_keep_what_was_said(onggi: Onggi) -> None:
     asked = client.chat.completions.create(
         model=BASE, messages=[{"role": "user", "content": "Remember me."}], max_tokens=8, store=True
     )
-    onggi.kube.helm(
-        "upgrade", *onggi.arguments("--wait", "--timeout", "10m", gateway__defaultMaxTokens="128")
-    )
+    onggi.upgrade(gateway__defaultMaxTokens="128")
     assert onggi.sdk().chat.completions.retrieve(asked.id).id == asked.id
     onggi.kube.helm("rollback", RELEASE, "--wait", "--timeout", "10m")
     assert onggi.sdk().chat.completions.retrieve(asked.id).id == asked.id

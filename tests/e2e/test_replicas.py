@@ -1,6 +1,7 @@
 """vLLM's pods come and go under constant streamed load, and nobody who is talking notices."""
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,17 +10,19 @@ from tests.e2e.kube import until
 from tests.e2e.load import Load
 
 
-@pytest.fixture
-def two_replicas(onggi: Onggi) -> list[str]:
-    """Two vLLM pods that are ready."""
-    onggi.kube.kubectl("scale", "deployment/onggi-vllm-main", "--replicas=2")
-    return onggi.vllm_pods(2, seconds=300)
+@pytest.fixture(scope="module")
+def two_replicas(onggi: Onggi) -> Iterator[None]:
+    """Two vLLM pods that are ready, and one afterwards."""
+    onggi.upgrade(vllm__servers__main__replicas="2")
+    onggi.vllm_pods(2)
+    yield
+    onggi.upgrade()
 
 
-def test_a_deleted_pod_fails_no_request_and_breaks_no_stream(onggi: Onggi, two_replicas: list[str]) -> None:
+def test_a_deleted_pod_fails_no_request_and_breaks_no_stream(onggi: Onggi, two_replicas: None) -> None:
     with Load(onggi.url("gateway"), onggi.owner_key, BASE) as load:
         until(lambda: len(load.outcomes) >= 8, 120, "the first answers")
-        onggi.kube.kubectl("delete", "pod", two_replicas[0], "--wait=false")
+        onggi.kube.kubectl("delete", "pod", onggi.vllm_pods(2)[0], "--wait=false")
         gone = time.monotonic()
         onggi.vllm_pods(2, seconds=300)
         until(lambda: load.whole_since(gone) >= 16, 180, "answers after the pod went")
@@ -27,11 +30,8 @@ def test_a_deleted_pod_fails_no_request_and_breaks_no_stream(onggi: Onggi, two_r
 
 
 @pytest.mark.full
-def test_a_rolling_upgrade_of_gateway_and_vllm_fails_no_request(
-    onggi: Onggi, two_replicas: list[str]
-) -> None:
-    onggi.kube.kubectl("scale", "deployment/onggi-gateway", "--replicas=2")
-    onggi.kube.kubectl("rollout", "status", "deployment/onggi-gateway", "--timeout=180s", timeout=200)
+def test_a_rolling_upgrade_of_gateway_and_vllm_fails_no_request(onggi: Onggi, two_replicas: None) -> None:
+    onggi.upgrade(vllm__servers__main__replicas="2", gateway__replicas="2")
     with Load(onggi.url("gateway"), onggi.owner_key, BASE) as load:
         until(lambda: len(load.outcomes) >= 8, 120, "the first answers")
         for name in ("deployment/onggi-gateway", "deployment/onggi-vllm-main"):
