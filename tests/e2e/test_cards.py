@@ -27,6 +27,7 @@ from tests.e2e.kube import Kube, until
 
 NAMESPACE = "onggi-cards"
 MEMORY = "nvidia.com/gpu.memory"
+FLEET_5090 = ("rtx5090-a", "rtx5090-b")
 BASES = ("Qwen2.5-7B-Instruct", "Qwen3-4B-Instruct-2507", "Llama-3.1-8B-Instruct", "Qwen3-32B")
 
 
@@ -49,7 +50,7 @@ def runner(cards: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ku
     shown = cards.helm(
         "template", "onggi", str(CHART), "--show-only", "templates/jobs/configmap.yaml",
         *("-f", str(CHART / "values" / "rtx5090.yaml"), "-f", str(CHART / "values" / "ci.yaml")),
-        *("--set", "priorityClasses.create=false"),
+        *("--set", "priorityClasses.create=false", "--set", "jobs.nodeSelector.type=kwok"),
     )  # fmt: skip
     for name, text in yaml.safe_load(shown)["data"].items():
         job = yaml.safe_load(text)
@@ -128,28 +129,52 @@ def test_a_class_that_is_asked_for_is_given(cards: Kube, runner: KubernetesRunne
     assert node_of(cards, start(runner, tmp_path, spec))[MEMORY] == "32607"
 
 
+def occupying(node: str) -> dict[str, Any]:
+    """A pod that has the node's card, and stays: kwok soon lets a Job's pods end."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"has-{node}"},
+        "spec": {
+            "nodeSelector": {"kubernetes.io/hostname": node},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "securityContext": {
+                "runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": "busy", "image": "busy",
+                "resources": {"limits": {"nvidia.com/gpu": "1"}},
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+    }  # fmt: skip
+
+
 def test_who_comes_late_waits_for_a_5090_and_never_gets_the_mixed_node(
     cards: Kube, runner: KubernetesRunner, tmp_path: Path
 ) -> None:
-    nodes = [node["metadata"] for node in cards.items("nodes")]
-    fitting = [
-        one["name"] for one in nodes if one["labels"].get(MEMORY) == "32607" and "mixed" not in one["name"]
-    ]
-    specs = [asked("lora-32gb", "Qwen2.5-7B-Instruct") for _ in range(len(fitting) + 1)]
-    jobs = [start(runner, tmp_path, spec) for spec in specs]
-    assert sorted(node_of(cards, job)["name"] for job in jobs[:-1]) == sorted(fitting)
+    cards.apply([occupying(node) for node in FLEET_5090])
+    for node in FLEET_5090:
+        cards.kubectl("wait", f"pod/has-{node}", "--for=condition=Ready", "--timeout=60s")
+    job_id = start(runner, tmp_path, asked("lora-32gb", "Qwen2.5-7B-Instruct"))
 
     def waits() -> bool:
         runner.tick()
-        return any("FailedScheduling" in event.message for event in runner.events(jobs[-1]))
+        return any("FailedScheduling" in event.message for event in runner.events(job_id))
 
-    until(waits, 30, "the scheduler's word on the last one")
-    last = runner.get(jobs[-1])
-    assert last is not None
-    assert last.status.state == "queued"
+    until(waits, 30, "the scheduler's word on it")
+    waiting = runner.get(job_id)
+    assert waiting is not None
+    assert waiting.status.state == "queued"
+    cards.kubectl("delete", "pod", f"has-{FLEET_5090[0]}", "--grace-period=0", "--force")
+    assert node_of(cards, job_id)["name"] == FLEET_5090[0]
 
 
 def test_what_no_card_holds_is_refused_before_a_job_is_made(cards: Kube, runner: KubernetesRunner) -> None:
+    def names() -> set[str]:
+        return {job["metadata"]["name"] for job in cards.items("jobs")}
+
+    before = names()
     with pytest.raises(TooBigError) as refusal:
         runner.check(asked("lora-32gb", "Qwen3-32B"))
     assert "Would fit: " in str(refusal.value)
@@ -159,4 +184,4 @@ def test_what_no_card_holds_is_refused_before_a_job_is_made(cards: Kube, runner:
         runner.check(asked("qlora-16gb", "Llama-3.1-8B-Instruct", node_class="rtx5060ti-8gb"))
     with pytest.raises(UserError, match="node class rtx4090 is not in this cluster"):
         runner.check(asked("qlora-16gb", "Llama-3.1-8B-Instruct", node_class="rtx4090"))
-    assert cards.items("jobs") == []
+    assert names() == before
