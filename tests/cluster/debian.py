@@ -3,7 +3,6 @@
 Installed, these packages would start a service of their own at boot, which nobody asked for.
 """
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,12 +33,6 @@ def unpacked(package: str) -> Path:
     archive.unlink()
     partial.rename(folder)
     return folder
-
-
-def libraries(program: Path) -> dict[str, Path]:
-    """The shared libraries that ``program`` loads, by their path in an image."""
-    listed = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
-    return {found.lstrip("/"): Path(found) for found in re.findall(r"(/\S+) \(0x", listed)}
 
 
 def _run(command: list[str], folder: Path) -> None:

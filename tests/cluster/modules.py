@@ -97,6 +97,11 @@ MODULES = {
                 )
             },
         ),
+        Module(
+            "prometheus",
+            {"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
+            tags="remove_all_sd,enable_kubernetes_sd",
+        ),
         Module("prometheus-adapter", {"prometheus-adapter": "sigs.k8s.io/prometheus-adapter/cmd/adapter"}),
         Module("kube-state-metrics", {"kube-state-metrics": "k8s.io/kube-state-metrics/v2"}),
         Module(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
-from tests.cluster import debian
 from tests.cluster.archives import Image
 from tests.cluster.modules import MODULES
 
@@ -44,13 +43,7 @@ def _traefik() -> Image:
     return Image("traefik", {"bin/traefik": _installed("traefik", hint)})
 
 
-def _prometheus() -> Image:
-    program = debian.unpacked("prometheus") / "usr/bin/prometheus"
-    return Image("prometheus", {"bin/prometheus": program, **debian.libraries(program)})
-
-
 SPECIAL: dict[str, Callable[[], Image]] = {
     "busybox": _busybox,
     "traefik": _traefik,
-    "prometheus": _prometheus,
 }

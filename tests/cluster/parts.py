@@ -24,7 +24,7 @@ class Part:
     data: tuple[tuple[str, str], ...] = ()  # folders of a module that are applied before the manifest
     manifest: bool = True
     waits: tuple[str, ...] = ()  # workloads, "namespace kind/name"
-    apis: tuple[str, ...] = ()  # aggregated APIs that must answer
+    available: tuple[str, ...] = ()  # objects with a condition Available, likewise
 
 
 PARTS = {
@@ -42,7 +42,7 @@ PARTS = {
             ("metrics-server",),
             ("metrics-server",),
             waits=("kube-system deployment/metrics-server",),
-            apis=("v1beta1.metrics.k8s.io",),
+            available=("kube-system apiservice/v1beta1.metrics.k8s.io",),
         ),
         Part("ingress", images=("traefik",), waits=("ingress deployment/traefik",)),
         Part("gpus", ("kube",), ("gpu-plugin",), waits=("kube-system daemonset/gpu-plugin",)),
@@ -56,7 +56,7 @@ PARTS = {
         Part("apis", ("crds",), data=(("crds", "gateway-api"), ("crds", "keda")), manifest=False),
         Part(
             "monitoring",
-            ("prometheus-operator", "prometheus-adapter", "kube-state-metrics"),
+            ("prometheus-operator", "prometheus", "prometheus-adapter", "kube-state-metrics"),
             (
                 "prometheus-operator",
                 "prometheus-config-reloader",
@@ -70,7 +70,10 @@ PARTS = {
                 "monitoring deployment/kube-state-metrics",
                 "monitoring deployment/prometheus-adapter",
             ),
-            apis=("v1beta1.custom.metrics.k8s.io",),
+            available=(
+                "monitoring prometheus/cluster",
+                "monitoring apiservice/v1beta1.custom.metrics.k8s.io",
+            ),
         ),
     )
 }
@@ -139,5 +142,6 @@ def _wait(place: Place, part: Part) -> None:
     for workload in part.waits:
         namespace, name = workload.split()
         kubectl(place, "-n", namespace, "rollout", "status", name, "--timeout=180s")
-    for api in part.apis:
-        kubectl(place, "wait", "--for=condition=Available", f"apiservice/{api}", "--timeout=120s")
+    for object_ in part.available:
+        namespace, name = object_.split()
+        kubectl(place, "-n", namespace, "wait", "--for=condition=Available", name, "--timeout=120s")
