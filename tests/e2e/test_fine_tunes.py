@@ -79,27 +79,6 @@ def pods(onggi: Onggi, label: str, step: str) -> list[dict[str, Any]]:
     return onggi.kube.items("pods", f"onggi.dev/fine-tune={label},onggi.dev/step={step}")
 
 
-def by_kubectl(onggi: Onggi, bot: str, **environ: str) -> dict[str, Any]:
-    """k8s/jobs/finetune-cpu.yaml as its README says to change it, with this installation's image."""
-    [manifest] = yaml.safe_load_all((MANIFESTS / "finetune-cpu.yaml").read_text())
-    [template] = [
-        yaml.safe_load(onggi.kube.get("configmap", "onggi-jobs")["data"]["finetune.yaml"]),
-    ]
-    own, theirs = (one["spec"]["template"]["spec"] for one in (manifest, template))
-    for kind in ("initContainers", "containers"):
-        own[kind][0]["image"] = theirs[kind][0]["image"]
-        # This machine's registries are reached with its own CA bundle.
-        own[kind][0]["env"] += [one for one in theirs[kind][0]["env"] if "/etc/onggi/ca" in str(one)]
-        own[kind][0]["volumeMounts"] = theirs[kind][0]["volumeMounts"]
-    own["volumes"] = theirs["volumes"]
-    own["containers"][0]["resources"] = theirs["containers"][0]["resources"]
-    changed = {"FINETUNE_BOT": bot, **environ}
-    kept = [one for one in own["containers"][0]["env"] if one["name"] not in changed]
-    own["containers"][0]["env"] = kept + [{"name": name, "value": value} for name, value in changed.items()]
-    manifest["metadata"]["labels"]["onggi.dev/bot"] = bot
-    return dict(manifest)
-
-
 def test_a_fine_tune_trains_in_one_pod_is_judged_from_another_and_answers(
     onggi: Onggi, rows: dict[str, str]
 ) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tests.e2e.conftest import BASE, ROOT, Onggi
 from tests.e2e.kube import until
-from tests.e2e.test_fine_tunes import by_kubectl, create, ended, events, job, pods, upload
+from tests.e2e.test_fine_tunes import MANIFESTS, create, ended, events, job, pods, upload
 
 pytestmark = pytest.mark.full
 EIGHT_STEPS = {"FINETUNE_MAX_STEPS": "8", "FINETUNE_CHECKPOINT_EVERY": "1", "FINETUNE_SEED": "3"}
@@ -126,6 +127,25 @@ def test_training_takes_the_card_and_serving_comes_back_and_judges(
     assert "nvidia.com/gpu" not in str(evaluated["spec"]["containers"])
     version = one_card.control("GET", f"/onggi/v1/versions/{done['fine_tuned_model']}").json()
     assert version["state"] in ("passed", "refused"), "judged by the vLLM that came back"
+
+
+def by_kubectl(onggi: Onggi, bot: str, **environ: str) -> dict[str, Any]:
+    """k8s/jobs/finetune-cpu.yaml as its README says to change it, with this installation's image."""
+    [manifest] = yaml.safe_load_all((MANIFESTS / "finetune-cpu.yaml").read_text())
+    template = yaml.safe_load(onggi.kube.get("configmap", "onggi-jobs")["data"]["finetune.yaml"])
+    own, theirs = (one["spec"]["template"]["spec"] for one in (manifest, template))
+    for kind in ("initContainers", "containers"):
+        own[kind][0]["image"] = theirs[kind][0]["image"]
+        # This machine's registries are reached with its own CA bundle.
+        own[kind][0]["env"] += [one for one in theirs[kind][0]["env"] if "/etc/onggi/ca" in str(one)]
+        own[kind][0]["volumeMounts"] = theirs[kind][0]["volumeMounts"]
+    own["volumes"] = theirs["volumes"]
+    own["containers"][0]["resources"] = theirs["containers"][0]["resources"]
+    changed = {"FINETUNE_BOT": bot, **environ}
+    kept = [one for one in own["containers"][0]["env"] if one["name"] not in changed]
+    own["containers"][0]["env"] = kept + [{"name": name, "value": value} for name, value in changed.items()]
+    manifest["metadata"]["labels"]["onggi.dev/bot"] = bot
+    return dict(manifest)
 
 
 def trained(onggi: Onggi, bot: str) -> str:
