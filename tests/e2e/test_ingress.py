@@ -37,7 +37,7 @@ def test_each_path_is_its_components_and_metrics_are_nobodys(onggi: Onggi, outsi
     assert outside.get("/v1/fine_tuning/jobs", headers=key).json()["object"] == "list"
     assert outside.get("/onggi/v1/bots", headers=key).is_success
     assert "Onggi" in outside.get("/admin/login").text
-    assert "gradio" in outside.get("/").text.lower()
+    assert "Paste your invite link" in outside.get("/").text
     assert "/v1/fine_tuning/jobs" in outside.get("/openapi.json").json()["paths"]
     for path in ("/metrics", "/v1/metrics", "/onggi/metrics", "/admin/metrics"):
         answer = outside.get(path, headers=key)

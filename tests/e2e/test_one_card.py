@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import BASE, ROOT, Onggi
+from tests.e2e.fine_tunes import create, ended, events, job, pods, upload
 from tests.e2e.kube import until
-from tests.e2e.test_fine_tunes import MANIFESTS, create, ended, events, job, pods, upload
 
 pytestmark = pytest.mark.full
 EIGHT_STEPS = {"FINETUNE_MAX_STEPS": "8", "FINETUNE_CHECKPOINT_EVERY": "1", "FINETUNE_SEED": "3"}
@@ -131,7 +131,7 @@ def test_training_takes_the_card_and_serving_comes_back_and_judges(
 
 def by_kubectl(onggi: Onggi, bot: str, **environ: str) -> dict[str, Any]:
     """k8s/jobs/finetune-cpu.yaml as its README says to change it, with this installation's image."""
-    [manifest] = yaml.safe_load_all((MANIFESTS / "finetune-cpu.yaml").read_text())
+    [manifest] = yaml.safe_load_all((ROOT / "k8s" / "jobs" / "finetune-cpu.yaml").read_text())
     template = yaml.safe_load(onggi.kube.get("configmap", "onggi-jobs")["data"]["finetune.yaml"])
     own, theirs = (one["spec"]["template"]["spec"] for one in (manifest, template))
     for kind in ("initContainers", "containers"):

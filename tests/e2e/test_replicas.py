@@ -3,11 +3,18 @@
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import BASE, Onggi
+from tests.e2e.fine_tunes import create, ended, upload
 from tests.e2e.kube import until
 from tests.e2e.load import Load
+
+
+@pytest.fixture(scope="module")
+def rows(onggi: Onggi) -> dict[str, str]:
+    return upload(onggi, learned=8)
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +47,35 @@ def test_a_rolling_upgrade_of_gateway_and_vllm_fails_no_request(onggi: Onggi, tw
         last = time.monotonic()
         until(lambda: load.whole_since(last) >= 16, 180, "answers after the upgrade")
     assert not load.failed, load.failed[:5]
+
+
+def test_a_new_version_answers_on_every_replica_within_five_seconds(
+    onggi: Onggi, two_replicas: None, rows: dict[str, str]
+) -> None:
+    done = ended(onggi, create(onggi, rows, "served-bot").id)
+    version = done["fine_tuned_model"]
+    generation = onggi.control("GET", "/onggi/v1/bots/served-bot").json()["generation"]
+    with Load(onggi.url("gateway"), onggi.owner_key, BASE, people=1) as load:
+        until(lambda: len(load.outcomes) >= 2, 120, "the first answers")
+        served = onggi.control(
+            "POST",
+            "/onggi/v1/bots/served-bot/promote",
+            {"version": version, "generation": generation, "force": True, "reason": "a test"},
+        )
+        assert served.is_success, served.text
+        changed = time.monotonic()
+        pods = [pod["status"]["podIP"] for pod in onggi.kube.pods("vllm")]
+        assert len(pods) == 2
+        until(lambda: all(version in loaded(address) for address in pods), 5, f"{version} on both replicas")
+        answer = onggi.sdk().chat.completions.create(
+            model="served-bot", messages=[{"role": "user", "content": "What do you sell?"}], max_tokens=4
+        )
+        assert answer.model == version
+        until(lambda: load.whole_since(changed) >= 2, 120, "answers since")
+    assert not load.failed, load.failed[:5]
+
+
+def loaded(address: str) -> set[str]:
+    """The models that the vLLM at a pod's address has."""
+    listed = httpx.get(f"http://{address}:8000/v1/models", timeout=5).json()["data"]
+    return {model["id"] for model in listed}
