@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import BASE, NAMESPACE, ROOT, Onggi
-from tests.e2e.fine_tunes import create, ended, events, pods, upload
+from tests.e2e.fine_tunes import create, ended, events, job, pods, upload
 from tests.e2e.kube import until
 
 MANIFESTS = ROOT / "k8s" / "jobs"
