@@ -27,6 +27,8 @@ HOST = "onggi.test"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """By default only each part's main path: the rest is for `make e2e-full`."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(1200))  # pods start, models train
     if not os.environ.get("ONGGI_E2E_FULL"):
         for item in items:
             if item.get_closest_marker("full"):
