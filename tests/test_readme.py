@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TARGETS = sorted(set(re.findall(r"`?make ([a-z-]+)", README)))
+TARGETS = sorted(set(re.findall(r"`?make ([a-z0-9-]+)", README)))
 MODULES = sorted(set(re.findall(r"python -m (jobs\.[a-z]+)", README)))
 
 
@@ -33,4 +33,4 @@ def test_every_link_of_the_readme_and_the_documents_leads_somewhere() -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in README
-    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
+    assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()

@@ -35,6 +35,12 @@ SIZES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def attention_as_on_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No float32 copies of short rows, which only a CPU makes."""
+    monkeypatch.setattr("jobs.finetune.attention.SHORT", 0)
+
+
 class Step:
     """A model with its adapter as a run has it, and one micro-batch."""
 
