@@ -1,9 +1,7 @@
 """What callers see, and what is on record, when upstream, caller or gateway fail."""
 
 import asyncio
-import os
 import signal
-import sys
 from datetime import timedelta
 from random import Random
 
@@ -15,8 +13,9 @@ from sqlalchemy import update
 from services.database.tables import Completion, now
 from services.gateway import ledger
 from tests.ports import free_port
-from tests.services.gateway.conftest import SECRET, House, both_databases, eventually, listening
+from tests.services.gateway.conftest import House, both_databases, eventually, listening
 from tests.services.gateway.fake_upstream import BROKEN, DONE, chunk, usage
+from tests.services.gateway.processes import gateway_process
 
 ASK = {"model": "support-bot", "messages": [{"role": "user", "content": "Hello"}]}
 ID = "chatcmpl-0123456789abcdef0123"
@@ -179,26 +178,12 @@ async def test_rows_of_a_killed_gateway_are_closed_once_by_another_with_their_la
     house: House,
 ) -> None:
     house.upstream.script = [chunk(ID, "a"), chunk(ID, "b"), 60.0]
-    port = free_port()
-    environ = {
-        **os.environ,
-        "DATABASE_URL": house.settings.database_url,
-        "VLLM_BASE_URL": house.upstream.url,
-        "JWT_SECRET_KEY": SECRET,
-        "FASTAPI_PORT": str(port),
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.gateway", env=environ, stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await eventually(lambda: _healthy(port), 30)
-        client = openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=house.key, max_retries=0)
+    async with gateway_process(house) as (process, url):
+        client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=house.key, max_retries=0)
         stream = await client.chat.completions.create(**ASK, stream=True)
         await anext(stream)
         await eventually(lambda: house.rows(status="open", completion_tokens=2), 8)
-    finally:
         process.send_signal(signal.SIGKILL)
-        await process.wait()
     with pytest.raises(openai.APIConnectionError):
         _ = [event async for event in stream]
     await client.close()
@@ -207,17 +192,6 @@ async def test_rows_of_a_killed_gateway_are_closed_once_by_another_with_their_la
         await session.execute(update(Completion).values(lease_until=now() - timedelta(seconds=1)))
     [row] = await eventually(lambda: house.rows(status="interrupted"))
     assert (row.id, row.completion_tokens, row.tokens_exact, row.lease_until) == (ID, 2, False, None)
-
-
-async def _healthy(port: int) -> bool:
-    try:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://127.0.0.1:{port}/ready") as answer,
-        ):
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 async def test_a_gateway_that_is_stopped_closes_its_open_rows(house: House) -> None:

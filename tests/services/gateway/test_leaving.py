@@ -2,57 +2,16 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 
-from tests.ports import free_port
-from tests.services.gateway.conftest import SECRET, House, eventually
+from tests.services.gateway.conftest import House, eventually
 from tests.services.gateway.fake_upstream import DONE, chunk, usage
+from tests.services.gateway.processes import gateway_process
 
 ASK = {"model": "support-bot", "messages": [{"role": "user", "content": "Hello"}]}
 ID = "chatcmpl-0123456789abcdef0123"
-
-
-@asynccontextmanager
-async def gateway_process(
-    house: House, **environ: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """``python -m services.gateway`` in front of the house's upstream, and its URL."""
-    port = free_port()
-    environ = {
-        **os.environ,
-        "DATABASE_URL": house.settings.database_url,
-        "VLLM_BASE_URL": house.upstream.url,
-        "JWT_SECRET_KEY": SECRET,
-        "FASTAPI_PORT": str(port),
-        **environ,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.gateway", env=environ, stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await eventually(lambda: _ready(port), 30)
-        yield process, f"http://127.0.0.1:{port}"
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def _ready(port: int) -> bool:
-    try:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://127.0.0.1:{port}/ready") as answer,
-        ):
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 async def test_on_sigterm_it_is_unready_at_once_takes_what_comes_and_tells_what_outlasts_the_grace(
