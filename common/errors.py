@@ -6,6 +6,7 @@ from typing import NoReturn
 
 EXIT_CONFIGURATION = 2
 EXIT_TOO_BIG = 3
+NOT_RETRIED = frozenset({EXIT_CONFIGURATION, EXIT_TOO_BIG})
 
 
 class UserError(Exception):

@@ -20,10 +20,10 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from common import errors, logging
-from common.errors import EXIT_CONFIGURATION, EXIT_TOO_BIG, UserError
+from common.errors import NOT_RETRIED, UserError
 from common.job_config import JobConfig, parse
 
-FINAL = frozenset({0, EXIT_CONFIGURATION, EXIT_TOO_BIG})
+FINAL = NOT_RETRIED | {0}
 """Exit codes after which another try would end the same way."""
 
 

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from common.errors import EXIT_CONFIGURATION, EXIT_TOO_BIG
+from common.errors import NOT_RETRIED
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def exit_code(codes: Sequence[int]) -> int:
     A negative code is the number of the signal that killed the process, as in ``subprocess``; it becomes
     128 plus the number, as a shell says it.
     """
-    final = [code for code in codes if code in (EXIT_CONFIGURATION, EXIT_TOO_BIG)]
+    final = [code for code in codes if code in NOT_RETRIED]
     code = final[0] if final else codes[0]
     return 128 - code if code < 0 else code
 

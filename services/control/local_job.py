@@ -11,10 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from common.errors import EXIT_CONFIGURATION, EXIT_TOO_BIG
 from services.control import processes
 from services.control.job_folder import HELD_OUT, JobFolder
-from services.control.runner import JobError, JobSpec
+from services.control.runner import ERROR_CODES, NOTHING_TO_JUDGE_ON, JobError, JobSpec
 
 FINETUNE = "finetune"
 EVALUATE = "evaluate"
@@ -80,7 +79,7 @@ def _run_steps(folder: JobFolder) -> None:
     if version is None:
         raise StepFailed(JobError(code="not_registered", message="jobs.finetune registered no version."))
     if job.spec.held_out_rows == 0:
-        folder.record("No row is held out, so there is nothing to judge on: a person decides.", "warn")
+        folder.record(NOTHING_TO_JUDGE_ON, "warn")
     elif EVALUATE not in job.status.done:
         _run(folder, EVALUATE, evaluate_command(folder, job.spec, version))
 
@@ -100,7 +99,7 @@ def _run(folder: JobFolder, step: str, command: list[str]) -> None:
         if code == 0:
             folder.update(done=[*folder.status().done, step])
             return
-        if code in (EXIT_CONFIGURATION, EXIT_TOO_BIG):
+        if code in ERROR_CODES:
             break
         if attempt < TRIES:
             folder.record(f"Step {step} ended with exit code {code}: it is run again and resumes.", "warn")
@@ -116,9 +115,8 @@ def _explain(folder: JobFolder, step: str, code: int) -> JobError:
     """The step's own sentence (``error: ...``) where it left one, else where its log is."""
     text = folder.log(step).read_text(errors="replace")
     _, found, sentence = f"\n{text}".rpartition("\nerror: ")
-    codes = {EXIT_CONFIGURATION: "invalid_configuration", EXIT_TOO_BIG: "does_not_fit"}
-    if found and code in codes:
-        return JobError(code=codes[code], message=f"{step}: {sentence.strip()}")
+    if found and code in ERROR_CODES:
+        return JobError(code=ERROR_CODES[code], message=f"{step}: {sentence.strip()}")
     return JobError(code="step_failed", message=f"{step} ended with exit code {code}: see {folder.log(step)}")
 
 

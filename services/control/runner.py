@@ -10,8 +10,13 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from common.errors import EXIT_CONFIGURATION, EXIT_TOO_BIG
+
 State = Literal["queued", "starting", "running", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+ERROR_CODES = {EXIT_CONFIGURATION: "invalid_configuration", EXIT_TOO_BIG: "does_not_fit"}
+"""What a step's exit code is in a ``JobError``; a step with another code is run again."""
+NOTHING_TO_JUDGE_ON = "No row is held out, so there is nothing to judge on: a person decides."
 
 
 class JobSpec(BaseModel):

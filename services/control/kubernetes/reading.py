@@ -7,13 +7,10 @@ from typing import Any
 
 import yaml
 
-from common.errors import EXIT_CONFIGURATION, EXIT_TOO_BIG
 from common.models import local_name
 from services.control.kubernetes import marks
 from services.control.kubernetes.marks import Object
-from services.control.runner import JobError, JobSpec, JobStatus
-
-CODES = {EXIT_CONFIGURATION: "invalid_configuration", EXIT_TOO_BIG: "does_not_fit"}
+from services.control.runner import ERROR_CODES, JobError, JobSpec, JobStatus
 
 
 @dataclass(frozen=True)
@@ -213,9 +210,9 @@ def _error(ended: Object, pods: list[Object], step: marks.Step, job: Object) -> 
     if last is None:
         return JobError(code="step_failed", message=f"{step}: {ended.get('message') or ended.get('reason')}")
     code, message = last["exitCode"], last.get("message") or ""
-    if code in CODES:
+    if code in ERROR_CODES:
         # What a container said last is kept up to 2 KiB, so the sentence's beginning may be cut off.
-        return JobError(code=CODES[code], message=f"{step}: {message.rpartition('error: ')[2].strip()}")
+        return JobError(code=ERROR_CODES[code], message=f"{step}: {message.rpartition('error: ')[2].strip()}")
     why = f" ({last['reason']})" if last.get("reason") not in (None, "Error") else ""
     return JobError(
         code="step_failed", message=f"{step} ended with exit code {code}{why}: see kubectl logs job/{name}"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from services.control.kubernetes import marks, reading
 from services.control.kubernetes.marks import Object
 from services.control.kubernetes.reading import FineTune
-from services.control.runner import JobEvent, JobStatus, step_event
+from services.control.runner import ERROR_CODES, NOTHING_TO_JUDGE_ON, JobEvent, JobStatus, step_event
 
 Level = Literal["info", "warn", "error"]
 VOLUME_COMES = "waiting for ephemeral volume controller"
@@ -26,8 +26,7 @@ def told_by_objects(tune: FineTune, status: JobStatus) -> Told:
         at = reading.seconds((reading.condition(tune.finetune, "Complete") or {}).get("lastTransitionTime"))
         told["registered"] = _event(at or 0.0, f"Version {status.version} is registered.")
         if tune.held_out is None:
-            sentence = "No row is held out, so there is nothing to judge on: a person decides."
-            told["unjudged"] = _event(at or 0.0, sentence, "warn")
+            told["unjudged"] = _event(at or 0.0, NOTHING_TO_JUDGE_ON, "warn")
     return told
 
 
@@ -119,7 +118,7 @@ def _told_by_pod(pod: Object, step: str, *, ended: bool) -> Told:
         at = reading.seconds(disrupted.get("lastTransitionTime")) or 0.0
         why = disrupted.get("message") or disrupted.get("reason")
         told[f"{uid}-ended"] = _event(at, f"Step {step} lost its pod on {node}: {why}", "warn")
-    elif not ended and (ends := reading.terminated(pod)) and ends[-1]["exitCode"] not in reading.CODES:
+    elif not ended and (ends := reading.terminated(pod)) and ends[-1]["exitCode"] not in ERROR_CODES:
         at, code = reading.seconds(ends[-1].get("finishedAt")) or 0.0, ends[-1]["exitCode"]
         sentence = f"Step {step} ended with exit code {code} on {node}: another pod resumes it."
         told[f"{uid}-ended"] = _event(at, sentence, "warn")
