@@ -78,9 +78,13 @@ class KubernetesRunner:
 
     def list(self) -> list[Job]:
         """Every job, also those that kubectl made and those whose Jobs are gone, the newest first."""
-        records = self._records.all()
-        live = {job_id: job for job_id, tune in self._tunes().items() if (job := self._read(tune))}
-        known = records | {job_id: job for job_id, job in live.items() if not self._records.ended(job_id)}
+        # Of one that has ended the record is told, and its Job, which stays for days, is not read again.
+        going = {
+            job_id: job
+            for job_id, tune in self._tunes().items()
+            if not self._records.ended(job_id) and (job := self._read(tune))
+        }
+        known = self._records.all() | going
         return sorted(known.values(), key=lambda job: (job.spec.created_at, job.spec.id), reverse=True)
 
     def cancel(self, job_id: str) -> Job | None:
