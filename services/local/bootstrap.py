@@ -156,6 +156,8 @@ def _install_settings() -> dict[str, str]:
     }
     if "PIP_INDEX_URL" in os.environ:
         settings.setdefault("UV_DEFAULT_INDEX", os.environ["PIP_INDEX_URL"])
+    if "PIP_CERT" in os.environ:
+        settings.setdefault("SSL_CERT_FILE", os.environ["PIP_CERT"])
     return settings
 
 

@@ -1,11 +1,13 @@
 """What goes into a cluster: each part is a manifest, the images it runs and the CRDs it brings."""
 
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
 from tests.cluster.base import Base
+from tests.cluster.claim import claim_binds
 from tests.cluster.commands import kubectl
 from tests.cluster.modules import MODULES, build
 from tests.cluster.part_images import image
@@ -25,6 +27,7 @@ class Part:
     manifest: bool = True
     waits: tuple[str, ...] = ()  # workloads, "namespace kind/name"
     available: tuple[str, ...] = ()  # objects with a condition Available, likewise
+    works: Callable[[Place], None] | None = None  # tries what it is for
 
 
 PARTS = {
@@ -36,6 +39,7 @@ PARTS = {
             ("storage",),
             ("local-path-provisioner", "busybox"),
             waits=("local-path-storage deployment/local-path-provisioner",),
+            works=claim_binds,
         ),
         Part(
             "metrics",
@@ -145,3 +149,5 @@ def _wait(place: Place, part: Part) -> None:
     for object_ in part.available:
         namespace, name = object_.split()
         kubectl(place, "-n", namespace, "wait", "--for=condition=Available", name, "--timeout=120s")
+    if part.works:
+        part.works(place)

@@ -75,6 +75,24 @@ def test_a_package_that_cannot_be_fetched_ends_with_a_sentence_and_leaves_no_env
     assert not list((tmp_path / "cache").glob("env/away-*/.complete"))
 
 
+def test_the_certificates_that_pip_trusts_are_trusted_by_uv(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ONGGI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CERT", "/etc/company.pem")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    said = tmp_path / "said"
+    uv = tmp_path / "uv"
+    uv.write_text(f'#!/bin/sh\necho "$SSL_CERT_FILE" > {said}\n')
+    uv.chmod(0o755)
+    monkeypatch.setattr(bootstrap, "_uv", lambda: str(uv))
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "some.txt").write_text("iniconfig==2.3.1\n")
+    bootstrap.environment("some")
+    assert said.read_text() == "/etc/company.pem\n"
+
+
 def test_the_command_runs_with_every_environments_python_named() -> None:
     code = "import os; print(os.environ['ONGGI_PYTHON_TEST'], os.environ['VIRTUAL_ENV'])"
     command = [sys.executable, "-m", "services.local.bootstrap", "test", "--", "python", "-c", code]
