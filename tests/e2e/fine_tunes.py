@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import httpx
+import yaml
 
 from tests.e2e.conftest import BASE, ROOT, Onggi
 from tests.e2e.kube import until
@@ -66,3 +67,38 @@ def events(onggi: Onggi, job_id: str) -> list[dict[str, Any]]:
 def pods(onggi: Onggi, label: str, step: str) -> list[dict[str, Any]]:
     """The pods of one step of a fine-tune."""
     return onggi.kube.items("pods", f"onggi.dev/fine-tune={label},onggi.dev/step={step}")
+
+
+def by_kubectl(onggi: Onggi, name: str, bot: str, **environ: str) -> list[dict[str, Any]]:
+    """``k8s/jobs/<name>.yaml``, changed as its README says: this installation's image, base and resources."""
+    manifests = list(yaml.safe_load_all((ROOT / "k8s" / "jobs" / f"{name}.yaml").read_text()))
+    [trained] = [one for one in manifests if one["kind"] == "Job"]
+    template = yaml.safe_load(onggi.kube.get("configmap", "onggi-jobs")["data"]["finetune.yaml"])
+    own, theirs = (one["spec"]["template"]["spec"] for one in (trained, template))
+    own.pop("runtimeClassName", None)  # there is no NVIDIA runtime here
+    own["volumes"] = theirs["volumes"]
+    for kind in ("initContainers", "containers"):
+        _fit(own[kind][0], theirs[kind][0], {"DOWNLOAD_NAME": BASE, "DOWNLOAD_REVISION": ""})
+    main = own["containers"][0]
+    asked = main["resources"]["limits"].get("nvidia.com/gpu")
+    main["resources"] = theirs["containers"][0]["resources"]
+    if asked:
+        main["resources"]["limits"]["nvidia.com/gpu"] = asked
+    _set(main, {"FINETUNE_BOT": bot, "FINETUNE_BASE": BASE, **environ})
+    for manifest in manifests:
+        manifest["metadata"]["labels"]["onggi.dev/bot"] = bot
+    return manifests
+
+
+def _fit(container: dict[str, Any], template: dict[str, Any], environ: dict[str, str]) -> None:
+    """The image of this installation, and this machine's way to its registries: its own CA bundle."""
+    container["image"] = template["image"]
+    container["env"] += [one for one in template["env"] if "/etc/onggi/ca" in str(one)]
+    container["volumeMounts"] = template["volumeMounts"]
+    known = {one["name"] for one in container["env"]}
+    _set(container, {name: value for name, value in environ.items() if name in known})
+
+
+def _set(container: dict[str, Any], environ: dict[str, str]) -> None:
+    kept = [one for one in container["env"] if one["name"] not in environ]
+    container["env"] = kept + [{"name": name, "value": value} for name, value in environ.items() if value]

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -21,8 +21,27 @@ class Outcome:
     error: str | None
 
 
+class Background:
+    """Something that goes on in a thread until the block ends; ``_run`` looks at ``_stop`` for that."""
+
+    def __enter__(self) -> Self:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(130)
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
 @dataclass
-class Load:
+class Load(Background):
     """``people`` clients that each ask, read the whole stream and ask again, until the block ends."""
 
     url: str
@@ -32,18 +51,6 @@ class Load:
     max_tokens: int = 24
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def __enter__(self) -> "Load":
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(120)
-
     @property
     def failed(self) -> list[Outcome]:
         """The requests that were refused, and the streams that broke."""
@@ -52,6 +59,9 @@ class Load:
     def whole_since(self, moment: float) -> int:
         """How many completions that began after ``moment`` (monotonic) were whole."""
         return sum(outcome.began >= moment and not outcome.error for outcome in self.outcomes)
+
+    def _run(self) -> None:
+        asyncio.run(self._all())
 
     async def _all(self) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120)) as session:

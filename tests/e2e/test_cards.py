@@ -3,8 +3,6 @@
 The fleet's pods only pretend to run, so nothing is trained here.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +20,10 @@ from services.control.kubernetes.runner import KubernetesRunner
 from services.control.runner import JobSpec
 from services.control.settings import ControlSettings
 from services.database.tables import new_id
+from tests.e2e.cluster import change
 from tests.e2e.conftest import CHART, ROOT
 from tests.e2e.kube import Kube, until
+from tests.e2e.namespaces import restricted
 
 NAMESPACE = "onggi-cards"
 MEMORY = "nvidia.com/gpu.memory"
@@ -34,13 +34,9 @@ BASES = ("Qwen2.5-7B-Instruct", "Qwen3-4B-Instruct-2507", "Llama-3.1-8B-Instruct
 @pytest.fixture(scope="module")
 def cards(kube: Kube) -> Iterator[Kube]:
     """A namespace of this file's own, and a fleet."""
-    subprocess.run([sys.executable, "-m", "tests.cluster", "add", "fleet"], check=True, cwd=ROOT)
-    mine = Kube(kube.kubectl_path, kube.helm_path, kube.kubeconfig, NAMESPACE)
-    namespace = yaml.safe_load((ROOT / "k8s" / "namespaces" / "onggi.yaml").read_text())
-    namespace["metadata"]["name"] = NAMESPACE
-    mine.apply(namespace)
-    yield mine
-    mine.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    change("add", "fleet")
+    with restricted(kube, NAMESPACE) as mine:
+        yield mine
 
 
 @pytest.fixture(scope="module")

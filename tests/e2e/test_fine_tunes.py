@@ -1,6 +1,7 @@
 """Fine-tunes as Jobs on a real cluster: a real SmolLM2 trains in one pod and is judged from another."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import openai
@@ -77,6 +78,20 @@ def test_a_rank_that_is_not_served_is_refused_before_a_job_is_made(
             model=BASE, suffix="e2e-bot", **rows, extra_body={"onggi": {"rank": 128}}
         )
     assert {one["metadata"]["name"] for one in onggi.kube.items("jobs")} == before
+
+
+@pytest.mark.full
+def test_make_finetune_uploads_starts_and_follows(onggi: Onggi, tmp_path: Path) -> None:
+    rows = (ROOT / "jobs" / "samples" / "train.jsonl").read_text().splitlines()[:24]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    asked = {
+        "DATA": tmp_path / "rows.jsonl", "BOT": "made-bot", "MODEL": BASE, "RECIPE": "tiny",
+        "URL": onggi.url("control"), "KEY": onggi.owner_key,
+    }  # fmt: skip
+    command = ["make", "finetune", *(f"{name}={value}" for name, value in asked.items())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "made-bot@1 ungated: not judged, a person decides" in done.stdout, "no rows to judge on were given"
 
 
 @pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.e2e import next_release
 from tests.e2e.conftest import BASE, NAMESPACE, RELEASE, Onggi
 from tests.e2e.kube import until
 
@@ -55,6 +56,28 @@ def test_an_upgrade_and_a_rollback_keep_what_was_said(onggi: Onggi) -> None:
 
 
 @pytest.mark.full
+def test_a_rollback_across_a_migration_keeps_what_was_said(onggi: Onggi) -> None:
+    question = [{"role": "user", "content": "Remember me."}]
+    before = onggi.sdk().chat.completions.create(model=BASE, messages=question, max_tokens=8, store=True)
+    tags = next_release.build({name: onggi.values[f"{name}.image.tag"] for name in next_release.MIGRATED})
+    onggi.upgrade(**{f"{name}__image__tag": tag for name, tag in tags.items()})
+    assert revision(onggi) == next_release.REVISION
+    since = onggi.sdk().chat.completions.create(model=BASE, messages=question, max_tokens=8, store=True)
+    onggi.kube.helm("rollback", RELEASE, "--wait", "--timeout", "10m")
+    assert revision(onggi) == next_release.REVISION, "the older image uses the newer database"
+    for asked in (before, since):
+        assert onggi.sdk().chat.completions.retrieve(asked.id).id == asked.id
+    later = onggi.sdk().chat.completions.create(model=BASE, messages=question, max_tokens=8, store=True)
+    assert onggi.sdk().chat.completions.retrieve(later.id).id == later.id
+
+
+def revision(onggi: Onggi) -> str:
+    """The migration that the database is at."""
+    psql = ("exec", "onggi-store-postgresql-0", "--", "psql", "-h", "127.0.0.1", "-U", "onggi", "-tAc")
+    return onggi.kube.kubectl(*psql, "select version_num from alembic_version").strip()
+
+
+@pytest.mark.full
 def test_removed_and_installed_again_it_finds_its_history(onggi: Onggi) -> None:
     asked = onggi.sdk().chat.completions.create(
         model=BASE, messages=[{"role": "user", "content": "Remember me."}], max_tokens=8, store=True
@@ -62,6 +85,14 @@ def test_removed_and_installed_again_it_finds_its_history(onggi: Onggi) -> None:
     key = onggi.owner_key
     onggi.kube.helm("uninstall", RELEASE, "--wait", "--timeout", "5m")
     until(lambda: not onggi.kube.items("pods"), 120, "a namespace without pods")
+    ours = f"app.kubernetes.io/instance={RELEASE}"
+    left = {
+        kind: {one["metadata"]["name"] for one in onggi.kube.items(kind, ours)} for kind in ("pvc", "secrets")
+    }
+    assert left == {
+        "pvc": {"data-onggi-store-postgresql-0", "data-onggi-store-s3-0"},
+        "secrets": {"onggi-secrets", "onggi-store-postgresql", "onggi-store-s3"},
+    }, "what NOTES says is kept, and nothing else"
     onggi.kube.helm("install", *onggi.arguments("--wait", "--timeout", "15m"), timeout=1000)
     assert onggi.owner_key == key
     assert onggi.sdk().chat.completions.retrieve(asked.id).id == asked.id

@@ -12,6 +12,7 @@ from tests.charts import rendering
 from tests.charts.rendering import CUSTOM_METRICS, HTTP_ROUTES, KEDA, MONITORS, PROFILES
 from tests.e2e.conftest import ROOT
 from tests.e2e.kube import Kube
+from tests.e2e.namespaces import restricted
 
 NAMESPACE = "onggi-dry-run"
 SWITCHED_ON = (
@@ -23,14 +24,10 @@ SWITCHED_ON = (
 
 
 @pytest.fixture(scope="module")
-def restricted(kube: Kube) -> Iterator[Kube]:
+def dry(kube: Kube) -> Iterator[Kube]:
     """A namespace with enforce and warn at restricted."""
-    mine = Kube(kube.kubectl_path, kube.helm_path, kube.kubeconfig, NAMESPACE)
-    namespace = yaml.safe_load((ROOT / "k8s" / "namespaces" / "onggi.yaml").read_text())
-    namespace["metadata"]["name"] = NAMESPACE
-    mine.apply(namespace)
-    yield mine
-    mine.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    with restricted(kube, NAMESPACE) as mine:
+        yield mine
 
 
 def listed(manifests: tuple[dict[str, Any], ...]) -> str:
@@ -48,25 +45,25 @@ def dry_run(*more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_profile_is_taken_without_a_warning(restricted: Kube, profile: str) -> None:
+def test_a_profile_is_taken_without_a_warning(dry: Kube, profile: str) -> None:
     values = SWITCHED_ON if profile not in ("only-mlflow", "only-serving") else ()
     apis = (HTTP_ROUTES, CUSTOM_METRICS, KEDA, MONITORS)
     manifests = rendering.render(profile, *values, apis=apis)
-    served = set(restricted.kubectl("api-versions").split())
+    served = set(dry.kubectl("api-versions").split())
     taken = tuple(one for one in manifests if one["apiVersion"] in served)
     assert {one["apiVersion"] for one in manifests} - served <= {MONITORS}, "a CRD is missing here"
-    said = restricted.kubectl(*dry_run(), text=listed(taken))
+    said = dry.kubectl(*dry_run(), text=listed(taken))
     assert said.count("(server dry run)") == len(taken)
 
 
-def test_a_pod_that_is_not_restricted_is_refused(restricted: Kube) -> None:
+def test_a_pod_that_is_not_restricted_is_refused(dry: Kube) -> None:
     planted = copy.deepcopy(rendering.named(rendering.render("cpu"), "Deployment", "onggi-gateway"))
     planted["spec"]["template"]["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
-    said = restricted.refused("kubectl", *dry_run(), text=listed((planted,)))
+    said = dry.refused("kubectl", *dry_run(), text=listed((planted,)))
     assert "allowPrivilegeEscalation" in said
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "k8s" / "jobs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_file_of_k8s_jobs_is_taken_without_a_warning(restricted: Kube, path: Any) -> None:
+def test_a_file_of_k8s_jobs_is_taken_without_a_warning(dry: Kube, path: Any) -> None:
     manifests = tuple(one for one in yaml.safe_load_all(path.read_text()) if one)
-    restricted.kubectl(*dry_run(), text=listed(manifests))
+    dry.kubectl(*dry_run(), text=listed(manifests))

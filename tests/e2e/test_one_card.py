@@ -1,21 +1,18 @@
 """One card for training and serving: who gets it when, what callers are told meanwhile, what comes back."""
 
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import httpx
 import pytest
-import yaml
 
-from tests.e2e.conftest import BASE, ROOT, Onggi
-from tests.e2e.fine_tunes import create, ended, events, job, pods, upload
+from tests.e2e.cluster import change
+from tests.e2e.conftest import BASE, Onggi
+from tests.e2e.fine_tunes import by_kubectl, create, ended, events, job, pods, upload
 from tests.e2e.kube import until
+from tests.e2e.load import Background
 
 pytestmark = pytest.mark.full
 EIGHT_STEPS = {"FINETUNE_MAX_STEPS": "8", "FINETUNE_CHECKPOINT_EVERY": "1", "FINETUNE_SEED": "3"}
@@ -28,22 +25,14 @@ for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
 """
 
 
-def cluster(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "tests.cluster", *words], check=True, cwd=ROOT)
-
-
 @pytest.fixture(scope="module")
 def one_card(onggi: Onggi) -> Iterator[Onggi]:
     """The release with serving and training on the node's only card; no fleet offers others."""
-    cluster("remove", "fleet")
-    cluster("gpus", "1", "--card", "rtx5090")
-    with_gpu = onggi.arguments(
-        "--wait", "--timeout", "15m",
-        vllm__servers__main__gpu__count="1", jobs__gpu="true", gpu__discoverNodes="true",
-    )  # fmt: skip
-    onggi.kube.helm("upgrade", *with_gpu, timeout=1000)
+    change("remove", "fleet")
+    change("gpus", "1", "--card", "rtx5090")
+    onggi.upgrade(vllm__servers__main__gpu__count="1", jobs__gpu="true", gpu__discoverNodes="true")
     yield onggi
-    onggi.kube.helm("upgrade", *onggi.arguments("--wait", "--timeout", "15m"), timeout=1000)
+    onggi.upgrade()
 
 
 @dataclass(frozen=True)
@@ -54,27 +43,12 @@ class Answer:
     message: str
 
 
-class Caller:
+class Caller(Background):
     """Somebody who asks for one token every second, until the block ends."""
 
     def __init__(self, onggi: Onggi) -> None:
         self.answers: list[Answer] = []
         self._url, self._key = onggi.url("gateway"), onggi.owner_key
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask_on, daemon=True)
-
-    def __enter__(self) -> "Caller":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(130)
-
-    def since(self, moment: float) -> list[Answer]:
-        return [answer for answer in self.answers if answer.at >= moment]
 
     def outages(self) -> list[float]:
         """Seconds from each first refusal to the next answer."""
@@ -87,7 +61,7 @@ class Caller:
                 began = 0.0
         return found
 
-    def _ask_on(self) -> None:
+    def _run(self) -> None:
         body = {"model": BASE, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         while not self._stop.wait(1):
             answer = httpx.post(
@@ -129,29 +103,10 @@ def test_training_takes_the_card_and_serving_comes_back_and_judges(
     assert version["state"] in ("passed", "refused"), "judged by the vLLM that came back"
 
 
-def by_kubectl(onggi: Onggi, bot: str, **environ: str) -> dict[str, Any]:
-    """k8s/jobs/finetune-cpu.yaml as its README says to change it, with this installation's image."""
-    [manifest] = yaml.safe_load_all((ROOT / "k8s" / "jobs" / "finetune-cpu.yaml").read_text())
-    template = yaml.safe_load(onggi.kube.get("configmap", "onggi-jobs")["data"]["finetune.yaml"])
-    own, theirs = (one["spec"]["template"]["spec"] for one in (manifest, template))
-    for kind in ("initContainers", "containers"):
-        own[kind][0]["image"] = theirs[kind][0]["image"]
-        # This machine's registries are reached with its own CA bundle.
-        own[kind][0]["env"] += [one for one in theirs[kind][0]["env"] if "/etc/onggi/ca" in str(one)]
-        own[kind][0]["volumeMounts"] = theirs[kind][0]["volumeMounts"]
-    own["volumes"] = theirs["volumes"]
-    own["containers"][0]["resources"] = theirs["containers"][0]["resources"]
-    changed = {"FINETUNE_BOT": bot, **environ}
-    kept = [one for one in own["containers"][0]["env"] if one["name"] not in changed]
-    own["containers"][0]["env"] = kept + [{"name": name, "value": value} for name, value in changed.items()]
-    manifest["metadata"]["labels"]["onggi.dev/bot"] = bot
-    return dict(manifest)
-
-
 def trained(onggi: Onggi, bot: str) -> str:
     """Start the CPU smoke Job of k8s/jobs, on the card; its id."""
     onggi.kube.kubectl("delete", "job", "finetune-cpu", "--ignore-not-found")
-    onggi.kube.apply(by_kubectl(onggi, bot, **EIGHT_STEPS))
+    onggi.kube.apply(by_kubectl(onggi, "finetune-cpu", bot, **EIGHT_STEPS))
     return f"ftjob-{onggi.kube.get('job', 'finetune-cpu')['metadata']['uid']}"
 
 

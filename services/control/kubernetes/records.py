@@ -21,13 +21,14 @@ class Records:
     """The records in one store, opened when it is first asked for. Calls block.
 
     Records that are known are held in memory, where they can only be as they are in the store: control, which
-    is one process, is the only one that writes them.
+    is one process, is the only one that writes them, and a trainer writes its result once.
     """
 
     def __init__(self, open_store: Callable[[], Store]) -> None:
         self._open = open_store
         self._opened: Store | None = None
         self._known: dict[str, Job] | None = None
+        self._results: dict[str, dict[str, Any]] = {}
 
     def all(self) -> dict[str, Job]:
         """Every job that was ever seen, by id."""
@@ -47,6 +48,8 @@ class Records:
         known = self.all()
         self._store.put_bytes(job.model_dump_json(indent=2).encode(), f"results/{job.spec.id}/{RECORD}")
         self._known = known | {job.spec.id: job}
+        if job.status.state in FINISHED:
+            self._results.pop(job.spec.id, None)
 
     def events(self, job_id: str) -> story.Told:
         """The events that were kept."""
@@ -59,7 +62,9 @@ class Records:
 
     def result(self, job_id: str) -> dict[str, Any]:
         """What jobs.finetune ended with; empty before."""
-        return dict(json.loads(self._read(f"results/{job_id}/result.json") or b"{}"))
+        if job_id not in self._results and (data := self._read(f"results/{job_id}/result.json")):
+            self._results[job_id] = json.loads(data)
+        return dict(self._results.get(job_id, {}))
 
     def metrics(self, job_id: str) -> bytes | None:
         """The steps of the training as JSON Lines."""

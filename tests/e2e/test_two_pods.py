@@ -1,0 +1,72 @@
+"""One fine-tune over two pods, each with a card of its own, ends with the weights of one process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from common.storage import open_store
+from tests.e2e.cluster import change
+from tests.e2e.conftest import Onggi
+from tests.e2e.fine_tunes import by_kubectl, ended, pods
+from tests.e2e.kube import until
+
+pytestmark = pytest.mark.full
+# Eight rows a step, however many share them; dropout is 0 unless asked for.
+EXACT = {
+    "FINETUNE_MAX_STEPS": "4",
+    "FINETUNE_EPOCHS": "1",
+    "FINETUNE_SEED": "3",
+    "FINETUNE_PRECISION": "fp32",
+    "FINETUNE_BATCH_SIZE": "4",
+    "FINETUNE_GRADIENT_ACCUMULATION": "2",
+    "FINETUNE_LEARNING_RATE": "0.001",
+    "FINETUNE_RANK": "8",
+    "FINETUNE_MAX_LENGTH": "256",
+}
+
+
+@pytest.fixture(scope="module")
+def two_cards(onggi: Onggi) -> Iterator[Onggi]:
+    """The node has two cards, and there is no other node."""
+    change("remove", "fleet")
+    change("gpus", "2", "--card", "rtx5090")
+    yield onggi
+    change("gpus", "1", "--card", "rtx5090")
+
+
+def trained(onggi: Onggi, name: str, bot: str) -> str:
+    """The version that a file of k8s/jobs makes."""
+    onggi.kube.apply(by_kubectl(onggi, name, bot, **EXACT))
+    done = ended(onggi, f"ftjob-{onggi.kube.get('job', name)['metadata']['uid']}")
+    assert done["status"] == "succeeded", done
+    return str(done["fine_tuned_model"])
+
+
+def weights(onggi: Onggi, version: str, folder: Path) -> np.ndarray:
+    """Every number of a version's adapter, as the object store has it."""
+    bot, _, number = version.partition("@")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", onggi.kube.service("onggi-store-s3", 8333))
+        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(key, onggi.kube.secret("onggi-store-s3", key))
+        path = folder / f"{version}.safetensors"
+        open_store("s3://onggi").get_file(f"adapters/{bot}/{number}/adapter_model.safetensors", path)
+    return np.concatenate([tensor.ravel() for _, tensor in sorted(load_file(path).items())])
+
+
+def test_two_pods_with_torchrun_end_with_the_weights_of_one_process(two_cards: Onggi, tmp_path: Path) -> None:
+    kube = two_cards.kube
+    for name in ("finetune-cpu", "finetune-multi-node"):
+        kube.kubectl("delete", "job", name, "--ignore-not-found")
+    together = trained(two_cards, "finetune-multi-node", "pair-bot")
+    trainers = pods(two_cards, "finetune-multi-node", "finetune")
+    assert len(trainers) == 2
+    assert all("nvidia.com/gpu" in str(pod["spec"]["containers"]) for pod in trainers)
+    alone = trained(two_cards, "finetune-cpu", "alone-bot")
+    expected, found = (weights(two_cards, version, tmp_path) for version in (alone, together))
+    assert float(np.linalg.norm(found - expected) / np.linalg.norm(expected)) < 1e-5
+    kube.kubectl("delete", "job", "finetune-cpu", "finetune-multi-node")
+    until(lambda: not pods(two_cards, "finetune-multi-node", "finetune"), 120, "no trainer left")
