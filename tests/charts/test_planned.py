@@ -1,4 +1,4 @@
-"""The figures of profiles with a card are those of the command that stands above them."""
+"""The figures of profiles with a card: those of the command that stands above them, or of the base's size."""
 
 import json
 import re
@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
+from common.vram.shape import known
 from tests.charts.rendering import CHART, ROOT
 
+GIBIBYTE = 1 << 30
+BF16_BYTES = 2
+# Beside the weights: the interpreter with torch, and a row's logits in three copies.
+BESIDE = 2.5 * GIBIBYTE
 COMMAND = re.compile(r"^ *# python (-m jobs\.plan .*)$", re.MULTILINE)
 
 
@@ -40,3 +45,14 @@ def test_a_servers_figures_are_the_planners(profile: str) -> None:
             **dict(flag.split("=") for flag in server["flags"] if flag != "--dtype=bfloat16"),
         }
         assert {flag: str(value) for flag, value in given.items()} == plan["flags"]
+
+
+@pytest.mark.parametrize("profile", ["rtx5090", "rtx5060ti", "both"])
+def test_the_judging_job_has_room_for_the_base_on_the_processor(profile: str) -> None:
+    values = yaml.safe_load((CHART / "values" / f"{profile}.yaml").read_text())
+    limit = values["jobs"]["evaluate"]["resources"]["limits"]["memory"]
+    allowed = int(limit.removesuffix("Gi")) * GIBIBYTE
+    for server in values["vllm"]["servers"].values():
+        shape = known(server["model"].partition("@")[0])
+        assert shape
+        assert shape.parameters * BF16_BYTES + BESIDE <= allowed
