@@ -1,11 +1,17 @@
 """Fine-tunes as tests ask for them and follow them."""
 
 import itertools
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pytest
 import yaml
+from safetensors.numpy import load_file
 
+from common.storage import open_store
 from tests.e2e.conftest import BASE, ROOT, Onggi
 from tests.e2e.kube import until
 
@@ -67,6 +73,18 @@ def events(onggi: Onggi, job_id: str) -> list[dict[str, Any]]:
 def pods(onggi: Onggi, label: str, step: str) -> list[dict[str, Any]]:
     """The pods of one step of a fine-tune."""
     return onggi.kube.items("pods", f"onggi.dev/fine-tune={label},onggi.dev/step={step}")
+
+
+def weights(onggi: Onggi, version: str) -> np.ndarray:
+    """Every number of a version's adapter, as the object store has it."""
+    bot, _, number = version.partition("@")
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setenv("AWS_ENDPOINT_URL", onggi.kube.service("onggi-store-s3", 8333))
+        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(key, onggi.kube.secret("onggi-store-s3", key))
+        path = Path(folder) / "adapter.safetensors"
+        open_store("s3://onggi").get_file(f"adapters/{bot}/{number}/adapter_model.safetensors", path)
+        return np.concatenate([tensor.ravel() for _, tensor in sorted(load_file(path).items())])
 
 
 def by_kubectl(onggi: Onggi, name: str, bot: str, **environ: str) -> list[dict[str, Any]]:

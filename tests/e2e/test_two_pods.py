@@ -1,16 +1,13 @@
 """One fine-tune over two pods, each with a card of its own, ends with the weights of one process."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
-from common.storage import open_store
 from tests.e2e.cluster import change
 from tests.e2e.conftest import Onggi
-from tests.e2e.fine_tunes import by_kubectl, ended, events, pods
+from tests.e2e.fine_tunes import by_kubectl, ended, events, pods, weights
 from tests.e2e.kube import until
 
 pytestmark = pytest.mark.full
@@ -48,19 +45,7 @@ def trained(onggi: Onggi, name: str, bot: str) -> tuple[str, list[float]]:
     return str(done["fine_tuned_model"]), [step["train_loss"] for step in steps]
 
 
-def weights(onggi: Onggi, version: str, folder: Path) -> np.ndarray:
-    """Every number of a version's adapter, as the object store has it."""
-    bot, _, number = version.partition("@")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", onggi.kube.service("onggi-store-s3", 8333))
-        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(key, onggi.kube.secret("onggi-store-s3", key))
-        path = folder / f"{version}.safetensors"
-        open_store("s3://onggi").get_file(f"adapters/{bot}/{number}/adapter_model.safetensors", path)
-    return np.concatenate([tensor.ravel() for _, tensor in sorted(load_file(path).items())])
-
-
-def test_two_pods_with_torchrun_end_with_the_weights_of_one_process(two_cards: Onggi, tmp_path: Path) -> None:
+def test_two_pods_with_torchrun_end_with_the_weights_of_one_process(two_cards: Onggi) -> None:
     kube = two_cards.kube
     for name in ("finetune-cpu", "finetune-multi-node"):
         kube.kubectl("delete", "job", name, "--ignore-not-found")
@@ -71,7 +56,7 @@ def test_two_pods_with_torchrun_end_with_the_weights_of_one_process(two_cards: O
     alone, expected_losses = trained(two_cards, "finetune-cpu", "alone-bot")
     assert len(losses) == int(EXACT["FINETUNE_MAX_STEPS"])
     assert losses == pytest.approx(expected_losses, rel=1e-5)
-    expected, found = (weights(two_cards, version, tmp_path) for version in (alone, together))
+    expected, found = (weights(two_cards, version) for version in (alone, together))
     assert float(np.linalg.norm(found - expected) / np.linalg.norm(expected)) < 1e-5
     kube.kubectl("delete", "job", "finetune-cpu", "finetune-multi-node")
     until(lambda: not pods(two_cards, "finetune-multi-node", "finetune"), 120, "no trainer left")
