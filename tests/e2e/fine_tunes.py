@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
+import torch
 import yaml
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from common.storage import open_store
 from tests.e2e.conftest import BASE, ROOT, Onggi
@@ -75,7 +75,7 @@ def pods(onggi: Onggi, label: str, step: str) -> list[dict[str, Any]]:
     return onggi.kube.items("pods", f"onggi.dev/fine-tune={label},onggi.dev/step={step}")
 
 
-def weights(onggi: Onggi, version: str) -> np.ndarray:
+def weights(onggi: Onggi, version: str) -> torch.Tensor:
     """Every number of a version's adapter, as the object store has it."""
     bot, _, number = version.partition("@")
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def weights(onggi: Onggi, version: str) -> np.ndarray:
             patch.setenv(key, onggi.kube.secret("onggi-store-s3", key))
         path = Path(folder) / "adapter.safetensors"
         open_store("s3://onggi").get_file(f"adapters/{bot}/{number}/adapter_model.safetensors", path)
-        return np.concatenate([tensor.ravel() for _, tensor in sorted(load_file(path).items())])
+        return torch.cat([tensor.flatten().float() for _, tensor in sorted(load_file(path).items())])
 
 
 def by_kubectl(onggi: Onggi, name: str, bot: str, **environ: str) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import httpx
-import numpy as np
 import pytest
+import torch
 
 from tests.e2e.cluster import change
 from tests.e2e.conftest import BASE, Onggi
@@ -137,7 +137,7 @@ def test_a_killed_trainer_and_a_dead_pod_end_with_the_same_weights(one_card: Ong
     done = ended(one_card, job_id)
     assert done["status"] == "succeeded", done
     expected, found = (weights(one_card, one["fine_tuned_model"]) for one in (calm, done))
-    assert np.array_equal(found, expected)
+    assert torch.equal(found, expected)
     told = [event["message"] for event in events(one_card, job_id)]
     assert any("starts again in its pod" in message for message in told), told
     assert sum("Step finetune began" in message for message in told) == 2, told

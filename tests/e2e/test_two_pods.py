@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from tests.e2e.cluster import change
@@ -57,6 +56,6 @@ def test_two_pods_with_torchrun_end_with_the_weights_of_one_process(two_cards: O
     assert len(losses) == int(EXACT["FINETUNE_MAX_STEPS"])
     assert losses == pytest.approx(expected_losses, rel=1e-5)
     expected, found = (weights(two_cards, version) for version in (alone, together))
-    assert float(np.linalg.norm(found - expected) / np.linalg.norm(expected)) < 1e-5
+    assert float((found - expected).norm() / expected.norm()) < 1e-5
     kube.kubectl("delete", "job", "finetune-cpu", "finetune-multi-node")
     until(lambda: not pods(two_cards, "finetune-multi-node", "finetune"), 120, "no trainer left")
