@@ -147,14 +147,19 @@ class Vllm:
             except httpx.HTTPError as error:
                 trouble = str(error) or type(error).__name__
             else:
-                if answer.is_success:
-                    return dict(answer.json())
-                if answer.status_code < 500 and answer.status_code not in (408, 429):
+                if answer.is_success and not _aborted(given := dict(answer.json())):
+                    return given
+                if 400 <= answer.status_code < 500 and answer.status_code not in (408, 429):
                     raise VllmRefused(f"vLLM at {self.url} refuses {body['model']}: {_message(answer)}")
-                trouble = _message(answer)
+                trouble = "it is shutting down" if answer.is_success else _message(answer)
             if pause is not None:
                 time.sleep(pause)
         raise Away(f"vLLM at {self.url} does not serve {body['model']} now: {trouble}")
+
+
+def _aborted(answer: Mapping[str, Any]) -> bool:
+    """Whether vLLM broke off: while it drains it answers 200 to what it will not do any more."""
+    return any(choice.get("finish_reason") == "abort" for choice in answer["choices"])
 
 
 def _message(answer: httpx.Response) -> str:
