@@ -22,6 +22,7 @@ def main() -> None:
         drain_seconds=settings.drain_seconds,
         leave_seconds=settings.leave_seconds,
         on_leave=app.state.traffic.leave,
+        untold=lambda: app.state.traffic.untold,
     )
 
 

@@ -1,4 +1,4 @@
-"""The completions under way in this process, and how it goes: first no new ones, then not even those."""
+"""The completions under way in this process, and how it leaves: first it says so, then nothing runs on."""
 
 import asyncio
 
@@ -9,11 +9,16 @@ from services.gateway.endable import Endable
 
 
 class Traffic:
-    """``running`` are the completions under way; ``is_leaving`` says that this process was told to stop."""
+    """``running`` are the completions under way; ``is_leaving`` says that this process was told to stop.
+
+    ``untold`` counts the answers that began before that: their callers have not heard of it, and will send
+    their next request on the same connection.
+    """
 
     def __init__(self) -> None:
         self.running = Endable()
         self.is_leaving = False
+        self.untold = 0
         metrics.watch_requests(self.running)
 
     def leave(self, seconds: float) -> None:
@@ -34,9 +39,20 @@ class GoodBye:
         self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        leaves = self._traffic.is_leaving and scope["type"] == "http"
-        await self._app(scope, receive, _closing(send) if leaves else send)
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif self._traffic.is_leaving:
+            await self._app(scope, receive, _closing(send))
+        else:
+            await self._untold(scope, receive, send)
+
+    async def _untold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._traffic.untold += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._traffic.untold -= 1
 
 
 def _closing(send: Send) -> Send:
