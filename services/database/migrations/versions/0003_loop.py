@@ -86,8 +86,7 @@ def _add_columns() -> None:
     # With a default in the database: an older image goes on writing rows without these columns.
     for table in ("bots", "decisions"):
         for column in ("shadow", "pinned"):
-            flag = sa.Column(column, sa.Boolean(), nullable=False, server_default=sa.false())
-            op.add_column(table, flag)
+            op.add_column(table, sa.Column(column, sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("versions", sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("completions", sa.Column("shadow_of", sa.String(length=64), nullable=True))
     op.create_index("ix_completions_shadow_of", "completions", ["shadow_of"])
