@@ -81,7 +81,7 @@ async def forget(session: AsyncSession, id_: str, person_id: str | None) -> None
 
 
 def _visible(person_id: str | None) -> Select[Completion]:
-    rows = select(Completion).where(Completion.stored.is_(True))
+    rows = select(Completion).where(Completion.stored.is_(True), Completion.shadow_of.is_(None))
     return rows if person_id is None else rows.where(Completion.person_id == person_id)
 
 
