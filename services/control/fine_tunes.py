@@ -42,7 +42,7 @@ async def create(control: Control, caller: Caller, request: JobCreate) -> Job:
     runner = require_runner(control)
     bot = _bot(request)
     asked = _hyperparameters(request)
-    base = await asyncio.to_thread(_base, request.model, control.settings)
+    base = await asyncio.to_thread(base_model, request.model, control.settings)
     training = await _file(control, caller, request.training_file, "training_file")
     validation = None
     if request.validation_file:
@@ -165,20 +165,25 @@ def _mistakes(param: str) -> Iterator[None]:
         raise invalid(str(error), param) from None
 
 
-def _base(name: str, settings: ControlSettings) -> Base:
+def base_model(name: str, settings: ControlSettings, param: str = "model") -> Base:
+    """The base model called ``name``.
+
+    Raises:
+        OpenAIError: 400, there is none here; ``param`` is the request's field that named it.
+    """
     if VersionName.parse(name):
         message = (
             f"{name} is an adapter, and every version is trained from the base on all rows: name the base."
         )
-        raise invalid(message, "model", "model_not_found")
+        raise invalid(message, param, "model_not_found")
     if models.looks_like_a_path(name):
-        raise invalid(f"model {name!r} is a path: name a base model that was downloaded.", "model")
+        raise invalid(f"{param} {name!r} is a path: name a base model that was downloaded.", param)
     try:
         if settings.base_models:
             return find_base(name, settings.base_models)
         found = models.resolve(name, settings.model_cache_dir)
     except UserError as error:
-        raise invalid(str(error), "model", "model_not_found") from None
+        raise invalid(str(error), param, "model_not_found") from None
     return Base(name=found.name, source=name, revision=found.revision)
 
 

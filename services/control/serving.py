@@ -1,12 +1,15 @@
 """Which version a bot serves: every decision reads the row, checks, and swaps it by its generation."""
 
+import asyncio
 from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.names import VersionName
 from common.openai_errors import OpenAIError, invalid, not_found
-from services.control.shapes.bots import CandidateUpdate, Promotion, Rollback
+from services.control.context import Control
+from services.control.fine_tunes import base_model
+from services.control.shapes.bots import BotCreate, CandidateUpdate, Promotion, Rollback
 from services.database.credentials import Caller
 from services.database.queries import bots, versions
 from services.database.queries.bots import Author, Served
@@ -23,6 +26,24 @@ async def find(session: AsyncSession, name: str) -> Bot:
     if bot is None:
         raise _unknown(name)
     return bot
+
+
+async def create(control: Control, owner: Caller, request: BotCreate) -> Bot:
+    """Make a bot that answers with its base.
+
+    Raises:
+        OpenAIError: 400, there is no such base here; 409, there is a bot of that name.
+    """
+    base, revision = request.base, ""
+    if control.runner is not None:  # else the base is whatever the endpoint upstream has
+        found = await asyncio.to_thread(base_model, request.base, control.settings, "base")
+        base, revision = found.name, found.revision
+    async with control.database.session() as session:
+        if not await bots.ensure(session, request.name, owner.person_id, base, revision or None):
+            raise OpenAIError(
+                409, f"There is a bot {request.name!r} already.", param="name", code="bot_exists"
+            )
+        return await find(session, request.name)
 
 
 async def promote(session: AsyncSession, owner: Caller, name: str, request: Promotion) -> Bot:

@@ -5,9 +5,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from services.control import serving
-from services.control.dependencies import CallerDep, OwnerDep, ReadSession, WriteSession
+from services.control.dependencies import (
+    CallerDep,
+    ControlDep,
+    OwnerDep,
+    ReaderDep,
+    ReadSession,
+    WriteSession,
+)
 from services.control.shapes.base import Page
-from services.control.shapes.bots import BotPublic, CandidateUpdate, DecisionPublic, Promotion, Rollback
+from services.control.shapes.bots import (
+    BotCreate,
+    BotPublic,
+    CandidateUpdate,
+    DecisionPublic,
+    Promotion,
+    Rollback,
+)
 from services.database.queries import bots
 
 router = APIRouter(prefix="/onggi/v1/bots", tags=["bots"])
@@ -19,8 +33,14 @@ async def list_bots(session: ReadSession, _: CallerDep) -> Any:
     return {"data": await bots.all_bots(session)}
 
 
+@router.post("", response_model=BotPublic)
+async def create_bot(request: BotCreate, control: ControlDep, owner: OwnerDep) -> Any:
+    """Make a bot, so that people can rate what its base says before anything was trained."""
+    return await serving.create(control, owner, request)
+
+
 @router.get("/{bot}", response_model=BotPublic)
-async def get_bot(bot: str, session: ReadSession, _: CallerDep) -> Any:
+async def get_bot(bot: str, session: ReadSession, _: ReaderDep) -> Any:
     """One bot."""
     return await serving.find(session, bot)
 

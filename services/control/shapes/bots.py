@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, computed_field
 
-from services.control.shapes.base import Given, Seconds, Shown, Text
+from common.names import BOT_PATTERN
+from services.control.shapes.base import Given, Name, Seconds, Shown, Text
 from services.database.tables import Action, VersionState
 
 
@@ -21,6 +22,13 @@ class BotPublic(Shown):
     share: float
     generation: int
     created_at: Seconds
+
+
+class BotCreate(Given):
+    """A bot that answers with its base until a version of it is promoted."""
+
+    name: str = Field(pattern=BOT_PATTERN)
+    base: Name
 
 
 class DecisionPublic(Shown):
