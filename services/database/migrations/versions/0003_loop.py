@@ -75,7 +75,7 @@ def upgrade() -> None:
         "tombstones",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("subject", sa.String(length=300), nullable=False),
         sa.Column("author", sa.String(length=200), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_tombstones"),
