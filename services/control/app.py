@@ -18,6 +18,7 @@ from services.control.context import Control, make_control
 from services.control.limits import BodyLimit
 from services.control.routes import (
     bots,
+    comparisons,
     conversations,
     feedback,
     files,
@@ -32,7 +33,7 @@ from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.upgrade import upgrade
 
-_ROUTES = (files, fine_tuning, bots, versions, feedback, people, keys, conversations, system)
+_ROUTES = (files, fine_tuning, bots, versions, feedback, comparisons, people, keys, conversations, system)
 
 
 def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastAPI:

@@ -1,6 +1,6 @@
 """Feedback and conversations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -74,7 +74,10 @@ class ConversationSummary(Shown):
 
 
 class TurnPublic(Shown):
-    """One stored completion: what was sent, what came back, by which version, and what was said of it."""
+    """One stored completion: what was sent, what came back, by which version, and what was said of it.
+
+    ``passed_over`` is an answer of two that were compared: the conversation went on with the other.
+    """
 
     id: str
     model: str
@@ -87,6 +90,7 @@ class TurnPublic(Shown):
     prompt_tokens: int | None
     completion_tokens: int | None
     created_at: Seconds
+    passed_over: bool = False
     feedback: list[FeedbackPublic] = Field(default_factory=list)
 
 
@@ -99,10 +103,15 @@ class ConversationPublic(Shown):
 
     @classmethod
     def of(
-        cls, key: str, turns: Sequence[Completion], said: Mapping[str, Sequence[Feedback]]
+        cls,
+        key: str,
+        turns: Sequence[Completion],
+        said: Mapping[str, Sequence[Feedback]],
+        passed_over: Container[str],
     ) -> "ConversationPublic":
         """Completions of one conversation, each with its feedback."""
         shown = [TurnPublic.model_validate(turn) for turn in turns]
         for turn in shown:
+            turn.passed_over = turn.id in passed_over
             turn.feedback = [FeedbackPublic.model_validate(row) for row in said[turn.id]]
         return cls(id=key, turns=shown)

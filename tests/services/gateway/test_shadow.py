@@ -22,7 +22,7 @@ async def in_shadow(house: House) -> House:
         row = update(Bot).where(Bot.name == "support-bot")
         await session.execute(row.values(candidate=2, share=0.0, shadow=True, generation=2))
     await eventually(lambda: _warmed(house.upstream))
-    await asyncio.sleep(1.1)  # the gateway polls each second
+    await asyncio.sleep(0.1)  # from loaded to open
     return house
 
 
