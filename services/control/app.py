@@ -24,6 +24,7 @@ from services.control.routes import (
     files,
     fine_tuning,
     keys,
+    loop,
     people,
     system,
     versions,
@@ -33,7 +34,19 @@ from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.upgrade import upgrade
 
-_ROUTES = (files, fine_tuning, bots, versions, feedback, comparisons, people, keys, conversations, system)
+_ROUTES = (
+    files,
+    fine_tuning,
+    bots,
+    versions,
+    feedback,
+    comparisons,
+    loop,
+    people,
+    keys,
+    conversations,
+    system,
+)
 
 
 def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastAPI:

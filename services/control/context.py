@@ -1,6 +1,7 @@
 """What one control process works with, made once and handed to its routes and background work."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +21,16 @@ from services.database.engine import Database
 
 @dataclass(frozen=True)
 class Control:
-    """Settings and clients. ``runner`` and ``registry`` are None where the installation has none."""
+    """Settings and clients. ``runner`` and ``registry`` are None where the installation has none.
+
+    ``making`` is held while a fine-tune is made that must be made once; control has one replica.
+    """
 
     settings: ControlSettings
     database: Database
     runner: Runner | None
     registry: Registry | None
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def store(self) -> Store:
         """The object store; blocks, so call it in a thread.

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -85,7 +85,7 @@ JobToken = Depends(_job)
 
 
 async def _reader(control: ControlDep, token: Token) -> Caller:
-    """A person, or a job, which reads as the first owner: datasets are made of everybody's words."""
+    """A person, or a job, which is let in as the first owner: datasets are made of everybody's words."""
     if not is_job(control, token):
         return await _caller(control, token)
     async with control.database.read() as session:
@@ -96,6 +96,27 @@ async def _reader(control: ControlDep, token: Token) -> Caller:
 
 
 ReaderDep = Annotated[Caller, Depends(_reader)]
+# The same where something is made: a retrain uploads files and asks for a fine-tune.
+PersonOrJobDep = ReaderDep
+
+
+def _owner_or_job(caller: ReaderDep) -> Caller:
+    return _owner(caller)
+
+
+OwnerOrJobDep = Annotated[Caller, Depends(_owner_or_job)]
+
+
+def _idempotency_key(
+    key: Annotated[
+        str | None,
+        Header(alias="Idempotency-Key", max_length=255, description="the same key makes the same thing once"),
+    ] = None,
+) -> str | None:
+    return key
+
+
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 
 
 def _unauthorized(token: str) -> OpenAIError:

@@ -4,6 +4,7 @@ Texts that only a few values are allowed in (states, arms, roles) are plain stri
 ``Literal`` here: a new value needs no migration, so an older image goes on beside a newer database.
 """
 
+import hashlib
 import secrets
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -44,6 +45,11 @@ def now() -> datetime:
 def new_id(prefix: str) -> str:
     """A fresh id: ``prefix`` as given, with its dash or underscore (``file-``), and 96 random bits in hex."""
     return prefix + secrets.token_hex(12)
+
+
+def keyed_id(prefix: str, person_id: str, key: str) -> str:
+    """The id of what a person makes with an idempotency key: the same key, the same id."""
+    return prefix + hashlib.sha256(f"{person_id}\0{key}".encode()).hexdigest()[:24]
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -12,12 +12,16 @@ Rating = Literal[-1, 1]
 
 
 class FeedbackCreate(Given):
-    """A rating, a correction (the answer as it should have been) or both, about one completion."""
+    """A rating, a correction (the answer as it should have been) or both, about one completion.
+
+    An owner who looks through answers may accept what they say at once, by ``state``.
+    """
 
     completion_id: str
     rating: Rating | None = None
     correction: Text | None = None
     comment: Text | None = None
+    state: Literal["accepted"] | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "FeedbackCreate":
@@ -27,7 +31,11 @@ class FeedbackCreate(Given):
 
 
 class FeedbackUpdate(Given):
-    """A change: one's own words, or an owner's decision on them. What is left out stays."""
+    """A change: one's own words, or an owner's decision on them. What is left out stays.
+
+    An owner who rewrites somebody's correction fixes it (state ``fixed``). Words that their person changes
+    after a review are ``new`` again.
+    """
 
     rating: Rating | None = None
     correction: Text | None = None
@@ -51,6 +59,8 @@ class FeedbackPublic(Shown):
     state: FeedbackState
     created_at: Seconds
     updated_at: Seconds
+    reviewed_by: str | None
+    reviewed_at: Seconds | None
 
 
 class FeedbackPage(Shown):
