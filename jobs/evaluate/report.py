@@ -7,12 +7,14 @@ from pathlib import Path
 
 from common.storage import open_store
 from common.verdict import State, Verdict
+from jobs.evaluate.answers import Answer
 from jobs.evaluate.gate import Finding
-from jobs.evaluate.judge import Answer, Judgement
+from jobs.evaluate.judge import Judgement
+from jobs.evaluate.mistakes import BROKEN
 from jobs.evaluate.version import Version
 
 EXAMPLES = 8
-"""Answers shown side by side in the note; all are in answers.jsonl."""
+"""Answers in each of the note's tables; all are in answers.jsonl."""
 CELL = 240
 """Characters of a table's cell."""
 
@@ -62,16 +64,51 @@ def _capital(words: str) -> str:
 
 
 def _note(judgement: Judgement, version: Version, sentence: str, figures: dict[str, float]) -> str:
-    parts = [f"# {version.name}: {judgement.state}", sentence, "## Learned from", _origin(version)]
+    name, answers = str(version.name), judgement.answers
+    parts = [f"# {name}: {judgement.state}", sentence, "## Learned from", _origin(version)]
+    if "known_mistakes" in figures:
+        parts += ["## Fixed", _fixed(judgement.against, figures), *_changed(answers, ["fixed"], name)]
+        parts += [
+            "## Broke",
+            _broke(judgement.against, figures),
+            *_changed(answers, ["broken", "back"], name),
+        ]
     if figures:
         lines = [(name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()]
         parts += ["## Figures", "Losses and differences in nats per token.", _table(("", ""), lines)]
-    if judgement.answers:
-        shown = judgement.answers[:EXAMPLES]
-        rows = [(one.question, one.expected, one.base, one.adapter) for one in shown]
-        heads = ("held-out question", "a person's answer", "base", str(version.name))
+    if answers:
+        rows = [(one.question, one.expected, one.served, one.adapter) for one in answers[:EXAMPLES]]
+        heads = ("held-out question", "a person's answer", judgement.against, name)
         parts += ["## Side by side", _table(heads, rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _fixed(against: str, figures: dict[str, float]) -> str:
+    fixed, known = figures["known_mistakes_fixed"], figures["known_mistakes"]
+    return (
+        f"{fixed:.0f} of {known:.0f}. A known mistake is a held-out correction to which {against} gives no "
+        "higher log-probability a token than to the answer that it replaced; fixed is one to which this "
+        "version does."
+    )
+
+
+def _broke(against: str, figures: dict[str, float]) -> str:
+    broken, accepted = figures["accepted_answers_broken"], figures["accepted_answers"]
+    back, mended = figures["mended_mistakes_back"], figures["mended_mistakes"]
+    return (
+        f"{broken:.0f} of {accepted:.0f} accepted answers, whose log-probability a token is more than "
+        f"{BROKEN:g} lower than with {against}; and {back:.0f} of {mended:.0f} mistakes that {against} no "
+        "longer makes are back."
+    )
+
+
+def _changed(answers: Sequence[Answer], outcomes: Sequence[str], name: str) -> list[str]:
+    """A table of the answers with one of these outcomes; nothing where there are none."""
+    rows = [
+        (one.question, one.rejected, one.expected, one.adapter) for one in answers if one.outcome in outcomes
+    ]
+    heads = ("held-out question", "rejected", "a person's answer", name)
+    return [_table(heads, rows[:EXAMPLES])] if rows else []
 
 
 def _origin(version: Version) -> str:
