@@ -15,6 +15,10 @@ from common.names import VersionName
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the attempts: what jobs send says the same when it arrives twice."""
 
+SECONDS = 10.0
+"""How long one answer may take; an upload may take longer."""
+UPLOAD_SECONDS = 600.0
+
 
 class ControlUnavailable(UserError):
     """Control does not answer."""
@@ -48,20 +52,34 @@ class ControlClient:
         """Hand in the evaluation's ``common.verdict.Verdict`` on version ``name``; raises the same."""
         self.post(f"/onggi/v1/versions/{name}/verdict", verdict.model_dump(mode="json"))
 
-    def champion(self, bot: str) -> VersionName | None:
-        """The version that ``bot`` serves now; None where it serves its base. Raises the same."""
-        number = self.get(f"/onggi/v1/bots/{bot}")["champion"]
-        return None if number is None else VersionName(bot, number)
-
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """GET ``path`` as JSON; raises the same."""
         return self._ask("GET", path, params=query)
 
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST ``body`` to ``path``; the answer's JSON. Raises the same."""
-        return self._ask("POST", path, json=body)
+    def post(self, path: str, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
+        """POST ``body`` to ``path``; the answer's JSON. Raises the same.
 
-    def _ask(self, method: str, path: str, **sent: Any) -> dict[str, Any]:
+        ``key`` is an Idempotency-Key: what was made with it before is the answer.
+        """
+        return self._ask("POST", path, _keyed(key), json=body)
+
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PATCH ``path``; the answer's JSON. Raises the same."""
+        return self._ask("PATCH", path, json=body)
+
+    def upload(self, name: str, content: bytes, key: str) -> str:
+        """Upload JSON Lines as file ``name``, once a ``key``; the file's id. Raises the same."""
+        form = {"file": (name, content, "application/jsonl"), "purpose": (None, "fine-tune")}
+        return str(self._ask("POST", "/v1/files", _keyed(key), UPLOAD_SECONDS, files=form)["id"])
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        seconds: float = SECONDS,
+        **sent: Any,
+    ) -> dict[str, Any]:
         import httpx
 
         trouble = ""
@@ -70,8 +88,8 @@ class ControlClient:
                 answer = httpx.request(
                     method,
                     f"{self._url}{path}",
-                    headers=self._headers,
-                    timeout=httpx.Timeout(10, connect=2),
+                    headers=self._headers | (headers or {}),
+                    timeout=httpx.Timeout(seconds, connect=2),
                     **sent,
                 )
             except httpx.HTTPError as error:
@@ -86,6 +104,10 @@ class ControlClient:
             if pause is not None:
                 time.sleep(pause)
         raise ControlUnavailable(f"control does not answer at {self._url} ({trouble}): check CONTROL_URL")
+
+
+def _keyed(key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": key} if key else {}
 
 
 def _message(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a version must improve on: what its bot serves now."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from common.control_client import ControlClient, ControlRefused, ControlUnavailable
 from common.names import VersionName
@@ -22,6 +23,7 @@ def find_reference(config: EvaluateConfig, version: Version, store: Store) -> Re
     """What ``config`` names, else what control says is served, else the base.
 
     Losses a token of another base cannot be compared, so a bot that changes its base is held to the new one.
+    And a version that learned from words that were erased since must go, also for one that learned from less.
 
     Raises:
         UserError: the version that ``config`` names has no files.
@@ -31,6 +33,8 @@ def find_reference(config: EvaluateConfig, version: Version, store: Store) -> Re
     served = VersionName.parse(config.against) if config.against else champion(config)
     if served is None or served == version.name:
         return Reference(base, "the base")
+    if is_erased(config, served):
+        return Reference(base, f"the base ({served} learned from words that were erased)")
     manifest = read_files(served, store)
     if (manifest.base, manifest.revision) != (version.manifest.base, version.manifest.revision):
         return Reference(base, f"the base (what {served} says is another base's)")
@@ -43,14 +47,29 @@ def champion(config: EvaluateConfig) -> VersionName | None:
     Raises:
         Away: control does not answer.
     """
+    number = _ask(config, f"/onggi/v1/bots/{config.name.bot}").get("champion")
+    return None if number is None else VersionName(config.name.bot, number)
+
+
+def is_erased(config: EvaluateConfig, served: VersionName) -> bool:
+    """Whether ``served`` learned from words that were erased since, as far as control knows.
+
+    Raises:
+        Away: control does not answer.
+    """
+    return _ask(config, f"/onggi/v1/versions/{served}").get("erased_at") is not None
+
+
+def _ask(config: EvaluateConfig, path: str) -> dict[str, Any]:
+    """What control says; nothing where there is no control, or it knows nothing of what is asked for."""
     client = open_control(config)
     if client is None:
-        return None
+        return {}
     try:
-        return client.champion(config.name.bot)
+        return client.get(path)
     except ControlRefused as refused:
-        if refused.status == 404:  # a version that was registered by hand, before control knew its bot
-            return None
+        if refused.status == 404:  # registered by hand, before control knew the bot
+            return {}
         raise
     except ControlUnavailable as error:
         raise Away(str(error)) from None

@@ -73,12 +73,9 @@ def test_a_verdict_is_sent_whole(control: FakeControl, client: ControlClient) ->
     assert control.asked == [("/onggi/v1/versions/support-bot@7/verdict", "Bearer secret", body)]
 
 
-@pytest.mark.parametrize(("champion", "served"), [(7, NAME), (None, None)])
-def test_what_a_bot_serves_is_asked_with_the_jobs_token(
-    control: FakeControl, client: ControlClient, champion: int | None, served: VersionName | None
-) -> None:
-    control.statuses, control.answer = [503, 200], {"name": "support-bot", "champion": champion}
-    assert client.champion("support-bot") == served
+def test_what_is_asked_is_asked_with_the_jobs_token(control: FakeControl, client: ControlClient) -> None:
+    control.statuses, control.answer = [503, 200], {"champion": 7}
+    assert client.get("/onggi/v1/bots/support-bot") == {"champion": 7}
     assert control.asked == [("/onggi/v1/bots/support-bot", "Bearer secret", None)] * 2
 
 
