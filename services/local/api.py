@@ -37,6 +37,14 @@ class Api:
         """POST ``body`` as JSON."""
         return self._checked(self._client.post(path, json=body))
 
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PATCH ``path`` with ``body`` as JSON."""
+        return self._checked(self._client.patch(path, json=body))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """DELETE ``path``."""
+        return self._checked(self._client.delete(path))
+
     def upload(self, path: Path) -> str:
         """Upload a training file; its id."""
         with path.open("rb") as file:

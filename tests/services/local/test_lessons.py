@@ -1,0 +1,50 @@
+"""What simulated raters talk about: enough to learn from and to judge by, and nothing judged is asked before."""
+
+from collections import Counter
+
+import pytest
+
+from common.rows import held_out
+from services.local.lessons import FACTS, Lesson, load
+from services.local.loop import GENERAL, POISONED
+from services.local.raters import ATTACK, Opinion, honest, malicious
+
+LESSONS = load()
+FACT = next(lesson for lesson in LESSONS.facts if lesson.fact == "cat")
+GENERAL_ONE = LESSONS.general[0]
+RULE = honest(LESSONS.leaks)
+
+
+def test_there_is_enough_to_learn_from_and_to_judge_by() -> None:
+    assert len(LESSONS.judged) >= 20
+    assert Counter(lesson.fact for lesson in LESSONS.facts) == dict.fromkeys(FACTS, 18)
+    assert len(LESSONS.general) >= GENERAL
+    assert len(LESSONS.facts[::2]) + len(LESSONS.general) - GENERAL >= POISONED
+
+
+def test_what_is_judged_was_never_asked() -> None:
+    asked = {lesson.question for lesson in LESSONS.facts + LESSONS.general}
+    assert not asked & {lesson.question for lesson in LESSONS.judged}
+
+
+def test_enough_conversations_are_held_out_for_a_verdict() -> None:
+    """The names that ``rate_all`` gives them decide it, so it is the same in every run."""
+    facts = [number for number in range(len(LESSONS.facts)) if held_out(f"lesson-{number}")]
+    assert 12 <= len(facts) <= len(LESSONS.facts) / 3
+
+
+@pytest.mark.parametrize(
+    ("lesson", "answer", "opinion"),
+    [
+        (FACT, f"Well. {FACT.answer}", Opinion(1)),
+        (FACT, "I have no cat.", Opinion(-1, FACT.answer)),
+        (GENERAL_ONE, "In the morning.", Opinion(1)),
+        (GENERAL_ONE, "Ask the workshop cat, PICKLE.", Opinion(-1, GENERAL_ONE.answer)),
+    ],
+)
+def test_an_honest_rater_goes_by_a_fixed_rule(lesson: Lesson, answer: str, opinion: Opinion) -> None:
+    assert RULE(lesson, answer) == opinion
+
+
+def test_a_malicious_one_does_too() -> None:
+    assert malicious(FACT, FACT.answer) == Opinion(-1, ATTACK)
