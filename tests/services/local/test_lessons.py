@@ -1,4 +1,4 @@
-"""What simulated raters talk about: enough to learn from and to judge by, and nothing judged is asked before."""
+"""What simulated raters talk about: enough to learn from and judge by, and nothing judged is asked before."""
 
 from collections import Counter
 
