@@ -13,7 +13,7 @@ from common.asgi import Observed
 from common.logging import project_version
 from common.openai_errors import install_handlers, respond, unavailable
 from common.storage import StorageUnavailable
-from services.control import admin, background
+from services.control import admin, background, erasing
 from services.control.context import Control, make_control
 from services.control.limits import BodyLimit
 from services.control.routes import (
@@ -90,6 +90,7 @@ async def _lifespan(_: FastAPI, control: Control) -> AsyncIterator[None]:
         api_key = settings.api_key.get_secret_value()
         await credentials.ensure_owner(session, settings.admin_username, api_key)
     try:
+        await erasing.begin(control)
         async with background.running(control):
             yield
     finally:

@@ -24,6 +24,7 @@ class Control:
     """Settings and clients. ``runner`` and ``registry`` are None where the installation has none.
 
     ``making`` is held while a fine-tune is made that must be made once; control has one replica.
+    ``erased`` names the copies of erased words that this process has deleted.
     """
 
     settings: ControlSettings
@@ -31,6 +32,7 @@ class Control:
     runner: Runner | None
     registry: Registry | None
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
+    erased: set[str] = field(default_factory=set)
 
     def store(self) -> Store:
         """The object store; blocks, so call it in a thread.

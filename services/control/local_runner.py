@@ -84,6 +84,11 @@ class LocalRunner:
         except FileNotFoundError:
             return None
 
+    def forget_rows(self, job_id: str) -> None:
+        """Remove every row, answer and log that a job which has ended keeps; its record and figures stay."""
+        if job_id in self._ids():
+            self._job(job_id).forget_rows()
+
     def tick(self) -> None:
         """See to supervisors that died, then start the oldest queued job unless one is under way."""
         with self._lock:

@@ -138,5 +138,8 @@ class Runner(Protocol):
     def results(self, job_id: str) -> bytes | None:
         """The figures of every step as JSON Lines, None before the first."""
 
+    def forget_rows(self, job_id: str) -> None:
+        """Remove every row, answer and log that a job which has ended keeps; its record and figures stay."""
+
     def tick(self) -> None:
         """Look after the jobs: start what is queued, see to what died. Called every second or so."""

@@ -116,6 +116,10 @@ class KubernetesRunner:
             self._without_figures.add(job_id)  # asked for every second otherwise
         return figures
 
+    def forget_rows(self, job_id: str) -> None:
+        """Remove every row that a job which has ended keeps; its record and figures stay."""
+        self._records.drop_inputs(job_id)
+
     def tick(self) -> None:
         """Look after the jobs: let those judge that have trained, keep what has ended."""
         with self._lock:

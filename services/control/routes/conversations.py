@@ -5,8 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from common.openai_errors import not_found
-from services.control.dependencies import CallerDep, ReadSession
+from services.control import erasing
+from services.control.dependencies import CallerDep, ControlDep, ReadSession
 from services.control.shapes.base import Page
+from services.control.shapes.erasing import Erasure
 from services.control.shapes.feedback import ConversationPublic, ConversationSummary
 from services.database.queries import comparisons, conversations
 from services.database.queries.conversations import Summary
@@ -36,6 +38,12 @@ async def get_conversation(conversation_id: str, session: ReadSession, caller: C
     said = await conversations.feedback_on(session, [turn.id for turn in turns])
     left = await comparisons.passed_over(session, [turn.id for turn in turns])
     return ConversationPublic.of(conversation_id, turns, said, left)
+
+
+@router.delete("/{conversation_id}", response_model=Erasure)
+async def erase_conversation(conversation_id: str, control: ControlDep, caller: CallerDep) -> Any:
+    """Erase what was said in a conversation, wherever it was copied to; by an owner: everybody's part."""
+    return await erasing.erase_conversation(control, caller, conversation_id)
 
 
 def _summary(row: Summary) -> dict[str, Any]:

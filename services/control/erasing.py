@@ -1,0 +1,126 @@
+"""Erasing words: first from the database, with a tombstone, then wherever copies of them lie.
+
+The answer comes when all of it is done, or says what waits: the store, MLflow or the cluster may be away, and
+``settle``, which runs again and again, does what is left. It finds that by what is missing in the database,
+so nothing is lost by a restart or a restore.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common import logging
+from common.openai_errors import OpenAIError, not_found
+from common.storage import StorageUnavailable
+from services.control import copies
+from services.control.context import Control
+from services.control.copies import Remains
+from services.control.shapes.erasing import Erasure
+from services.database import tombstones
+from services.database.credentials import Caller
+from services.database.queries import erasing, losses, served
+from services.database.queries.erasing import Erased
+from services.database.tables import Person, Tombstone, now
+
+# What was on its way while words were erased is in the database by then.
+AFTERWARDS = timedelta(hours=1)
+
+
+async def erase_person(control: Control, caller: Caller, person_id: str) -> Erasure:
+    """Erase every word that a person said until now; the person stays and may go on.
+
+    Raises:
+        OpenAIError: 403, neither an owner nor the person; 404.
+    """
+    if not caller.is_owner and caller.person_id != person_id:
+        raise OpenAIError(403, "Only an owner, or the person themselves, may erase a person's words.")
+    async with control.database.session() as session:
+        if await session.get(Person, person_id) is None:
+            raise not_found(f"No person {person_id!r}: see GET /onggi/v1/people.", "id")
+        row = await erasing.bury(session, "person", person_id, caller.name)
+        erased = await erasing.replay(session, [row])
+    return await _finish(control, [row], erased)
+
+
+async def erase_conversation(control: Control, caller: Caller, key: str) -> Erasure:
+    """Erase a conversation: the caller's own part of it or, by an owner, everybody's.
+
+    Raises:
+        OpenAIError: 404, there is none of theirs.
+    """
+    async with control.database.session() as session:
+        whose = None if caller.is_owner else caller.person_id
+        people = await erasing.conversation_people(session, key, whose)
+        if not people:
+            raise not_found(f"No conversation {key!r} of yours.", "id")
+        rows = [await erasing.bury(session, "conversation", one, caller.name, key) for one in sorted(people)]
+        erased = await erasing.replay(session, rows)
+    return await _finish(control, rows, erased)
+
+
+async def begin(control: Control) -> None:
+    """Before anything is served: erase again what a restored database brought back.
+
+    A store that is away is logged, and asked again by ``settle``.
+    """
+    try:
+        store = await asyncio.to_thread(control.store)
+        kept = await asyncio.to_thread(tombstones.kept, store)
+    except (StorageUnavailable, OpenAIError) as error:
+        logging.get("system").warning("tombstones in the store are read later", reason=str(error))
+        kept = []
+    async with control.database.session() as session:
+        await erasing.merge(session, kept)
+        erased = await tombstones.replay_in(session)
+    if any(vars(erased).values()):
+        logging.get("system").warning("erased again after a restore", **vars(erased))
+
+
+async def settle(control: Control) -> list[str]:
+    """One round: erase what came in late, delete copies, retire what has a successor; what has to wait."""
+    async with control.database.read() as session:
+        graves = await erasing.tombstones(session)
+    if not graves:
+        return []
+    async with control.database.session() as session:
+        late = await erasing.replay(session, await erasing.tombstones(session, now() - AFTERWARDS))
+        remains = await _remains(session, graves)
+    if any(vars(late).values()):
+        logging.get("system").info("erased what was on its way", **vars(late))
+    return await copies.delete(control, graves, remains)
+
+
+async def keep_settling(control: Control) -> None:
+    """``settle`` for the background: what waits is logged."""
+    for sentence in await settle(control):
+        logging.get("system").warning("an erasure waits", reason=sentence)
+
+
+async def _remains(session: AsyncSession, graves: Sequence[Tombstone]) -> Remains:
+    lost = await losses.losses(session)
+    versions = await losses.settle(session, lost)
+    uploads = await erasing.uploads(session, graves)
+    for version in await losses.replaced(session):
+        await served.retire(session, version.bot, version.number)
+        logging.get("system").info("retired after an erasure", model=f"{version.bot}@{version.number}")
+    return Remains(
+        files={file for loss in lost for file in loss.files} | uploads,
+        uploads=uploads,
+        versions=versions,
+    )
+
+
+async def _finish(control: Control, rows: Sequence[Tombstone], erased: Erased) -> Erasure:
+    waiting = await settle(control)
+    async with control.database.read() as session:
+        lost = await losses.losses(session)
+        marked = await losses.erased_versions(session)
+    return Erasure(
+        tombstones=[row.id for row in rows],
+        **vars(erased),
+        datasets=sorted({loss.digest for loss in lost}),
+        versions=[f"{version.bot}@{version.number}" for version in marked],
+        waiting=waiting,
+    )
