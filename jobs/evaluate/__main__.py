@@ -23,7 +23,7 @@ from common.verdict import Verdict
 from jobs.evaluate import report, tracking
 from jobs.evaluate.config import EvaluateConfig
 from jobs.evaluate.judge import judge
-from jobs.evaluate.reference import open_control
+from jobs.evaluate.reference import dataset, open_control
 from jobs.evaluate.version import find_version, open_the_store
 from jobs.evaluate.vllm_client import Away
 
@@ -43,7 +43,7 @@ def evaluate(config: EvaluateConfig) -> Verdict:
     store = open_the_store(config.store_url)
     version = find_version(config, store)
     judgement = judge(config, version, store)
-    verdict = report.make_verdict(judgement, version)
+    verdict = report.make_verdict(judgement, version, dataset(config, version))
     report.write(config.output, version, verdict, judgement.answers)
     if config.mlflow_tracking_uri:
         tracking.record(config.mlflow_tracking_uri, version, verdict, judgement.answers)

@@ -138,6 +138,6 @@ def _moved(before: float, after: float) -> str:
     return f"{verb} from {before:.2f} to {after:.2f}"
 
 
-def count(number: int, thing: str) -> str:
-    """``1 token``, ``2 tokens``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def count(number: int, thing: str, several: str = "") -> str:
+    """``1 token``, ``2 tokens``; ``several`` is the plural where it has no s."""
+    return f"{number} {thing}" if number == 1 else f"{number} {several or thing + 's'}"

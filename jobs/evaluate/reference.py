@@ -1,4 +1,4 @@
-"""What a version must improve on: what its bot serves now."""
+"""What control knows of a version: what it must improve on, and whose words it learned from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -60,13 +60,23 @@ def is_erased(config: EvaluateConfig, served: VersionName) -> bool:
     return _ask(config, f"/onggi/v1/versions/{served}").get("erased_at") is not None
 
 
-def _ask(config: EvaluateConfig, path: str) -> dict[str, Any]:
+def dataset(config: EvaluateConfig, version: Version) -> dict[str, Any]:
+    """What control says of the rows that ``version`` learned from; nothing where people rated none.
+
+    Raises:
+        Away: control does not answer.
+    """
+    digest = version.registered.tags.dataset_digest if version.registered else None
+    return _ask(config, f"/onggi/v1/datasets/{digest}", bot=config.name.bot) if digest else {}
+
+
+def _ask(config: EvaluateConfig, path: str, **query: str) -> dict[str, Any]:
     """What control says; nothing where there is no control, or it knows nothing of what is asked for."""
     client = open_control(config)
     if client is None:
         return {}
     try:
-        return client.get(path)
+        return client.get(path, **query)
     except ControlRefused as refused:
         if refused.status == 404:  # registered by hand, before control knew the bot
             return {}

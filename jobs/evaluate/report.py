@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.storage import open_store
 from common.verdict import State, Verdict
 from jobs.evaluate.answers import Answer
-from jobs.evaluate.gate import Finding
+from jobs.evaluate.gate import Finding, count
 from jobs.evaluate.judge import Judgement
 from jobs.evaluate.mistakes import BROKEN
 from jobs.evaluate.version import Version
@@ -26,11 +27,12 @@ ENDINGS: dict[State, str] = {
 }
 
 
-def make_verdict(judgement: Judgement, version: Version) -> Verdict:
-    """The verdict in words, with all figures and the note."""
+def make_verdict(judgement: Judgement, version: Version, dataset: Mapping[str, Any]) -> Verdict:
+    """The verdict in words, with all figures and the note; ``dataset`` is what control says of its rows."""
     figures = {key: value for finding in _findings(judgement) for key, value in finding.figures.items()}
     sentence = _sentence(judgement)
-    note = _note(judgement, version, sentence, figures)
+    learned = [part for part in (_people(dataset), _origin(version)) if part]
+    note = _note(judgement, version, sentence, learned, figures)
     return Verdict(state=judgement.state, sentence=sentence, figures=figures, note=note)
 
 
@@ -63,9 +65,11 @@ def _capital(words: str) -> str:
     return words if words.startswith("vLLM") else words[:1].upper() + words[1:]
 
 
-def _note(judgement: Judgement, version: Version, sentence: str, figures: dict[str, float]) -> str:
+def _note(
+    judgement: Judgement, version: Version, sentence: str, learned: list[str], figures: dict[str, float]
+) -> str:
     name, answers = str(version.name), judgement.answers
-    parts = [f"# {name}: {judgement.state}", sentence, "## Learned from", _origin(version)]
+    parts = [f"# {name}: {judgement.state}", sentence, "## Learned from", *learned]
     if "known_mistakes" in figures:
         parts += ["## Fixed", _fixed(judgement.against, figures), *_changed(answers, ["fixed"], name)]
         parts += [
@@ -109,6 +113,19 @@ def _changed(answers: Sequence[Answer], outcomes: Sequence[str], name: str) -> l
     ]
     heads = ("held-out question", "rejected", "a person's answer", name)
     return [_table(heads, rows[:EXAMPLES])] if rows else []
+
+
+def _people(dataset: Mapping[str, Any]) -> str:
+    """Whose words they are, by number; empty where people rated nothing."""
+    sources = dataset.get("sources", [])
+    if not sources:
+        return ""
+    learned = [source for source in sources if not source["held_out"]]
+    people = {source["person_id"] for source in learned}
+    return (
+        f"What {count(len(people), 'person', 'people')} said in {count(len(learned), 'opinion')}, with "
+        f"{count(len(sources) - len(learned), 'more', 'more')} held out to judge by."
+    )
 
 
 def _origin(version: Version) -> str:

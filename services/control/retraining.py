@@ -27,6 +27,18 @@ async def record(session: AsyncSession, caller: Caller, request: DatasetCreate) 
     return await retrains.record(session, Dataset(person_id=caller.person_id, **request.model_dump()))
 
 
+async def dataset(session: AsyncSession, bot: str, digest: str) -> Dataset:
+    """A dataset that was recorded.
+
+    Raises:
+        OpenAIError: 404.
+    """
+    found = await retrains.dataset(session, bot, digest)
+    if found is None:
+        raise not_found(f"No dataset {digest!r} of {bot!r} was recorded.", "digest")
+    return found
+
+
 async def change(session: AsyncSession, retrain_id: str, request: RetrainUpdate) -> Retrain:
     """Write how a retrain went on.
 

@@ -67,6 +67,12 @@ async def record_dataset(request: DatasetCreate, session: WriteSession, caller: 
     return await retraining.record(session, caller, request)
 
 
+@router.get("/datasets/{digest}", response_model=DatasetPublic)
+async def get_dataset(digest: str, bot: str, session: ReadSession, _: OwnerOrJobDep) -> Any:
+    """What a bot's dataset was made of, by id."""
+    return await retraining.dataset(session, bot, digest)
+
+
 @router.post("/retrains", response_model=RetrainPublic, dependencies=[JobToken])
 async def claim_retrain(request: RetrainClaim, session: WriteSession) -> Any:
     """Claim a dataset for training; whoever asks for the same one gets the same retrain."""

@@ -166,6 +166,8 @@ async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> 
     dataset = {"digest": DIGEST, "bot": BOT, "training_file": "file-1", "validation_file": "file-2"}
     dataset |= {"sources": sources, "figures": {"rows": 2}}
     assert (await house.post("/onggi/v1/datasets", dataset, key=JOB_TOKEN))["sources"] == sources
+    kept = await house.get(f"/onggi/v1/datasets/{DIGEST}", params={"bot": BOT}, key=JOB_TOKEN)
+    assert (kept["sources"], kept["figures"]) == (sources, {"rows": 2})
     claim = {"bot": BOT, "dataset_digest": DIGEST}
     claimed = await house.post("/onggi/v1/retrains", claim, key=JOB_TOKEN)
     assert (await house.get(path, key=JOB_TOKEN))["corrections"] == 3
