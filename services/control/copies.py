@@ -67,6 +67,9 @@ async def _delete_rows(control: Control, remains: Remains) -> None:
     for job in await asyncio.to_thread(control.runner.list):
         if remains.files & {job.spec.training_file, job.spec.validation_file}:
             await _once(control, job.spec.id, partial(_forget, control.runner, job))
+            if job.status.state not in FINISHED:
+                async with control.database.session() as session:
+                    await losses.cancelled(session, job.spec.id)
         if remains.uploads & {job.spec.training_file, job.spec.validation_file}:
             await _mark(control, job)
 

@@ -20,7 +20,7 @@ from services.control.copies import Remains
 from services.control.shapes.erasing import Erasure
 from services.database import tombstones
 from services.database.credentials import Caller
-from services.database.queries import erasing, losses, served
+from services.database.queries import erasing, files, losses, served
 from services.database.queries.erasing import Erased
 from services.database.tables import Person, Tombstone, now
 
@@ -40,7 +40,7 @@ async def erase_person(control: Control, caller: Caller, person_id: str) -> Eras
         if await session.get(Person, person_id) is None:
             raise not_found(f"No person {person_id!r}: see GET /onggi/v1/people.", "id")
         row = await erasing.bury(session, "person", person_id, caller.name)
-        erased = await erasing.replay(session, [row])
+        erased = await _erase(session, [row])
     return await _finish(control, [row], erased)
 
 
@@ -56,7 +56,7 @@ async def erase_conversation(control: Control, caller: Caller, key: str) -> Eras
         if not people:
             raise not_found(f"No conversation {key!r} of yours.", "id")
         rows = [await erasing.bury(session, "conversation", one, caller.name, key) for one in sorted(people)]
-        erased = await erasing.replay(session, rows)
+        erased = await _erase(session, rows)
     return await _finish(control, rows, erased)
 
 
@@ -98,15 +98,22 @@ async def keep_settling(control: Control) -> None:
         logging.get("system").warning("an erasure waits", reason=sentence)
 
 
+async def _erase(session: AsyncSession, rows: Sequence[Tombstone]) -> Erased:
+    erased = await erasing.replay(session, rows)
+    await losses.drop_unrecorded(session)
+    return erased
+
+
 async def _remains(session: AsyncSession, graves: Sequence[Tombstone]) -> Remains:
     lost = await losses.losses(session)
     versions = await losses.settle(session, lost)
     uploads = await erasing.uploads(session, graves)
+    deleted = await files.deleted_since(session, now() - AFTERWARDS)
     for version in await losses.replaced(session):
         await served.retire(session, version.bot, version.number)
         logging.get("system").info("retired after an erasure", model=f"{version.bot}@{version.number}")
     return Remains(
-        files={file for loss in lost for file in loss.files} | uploads,
+        files={file for loss in lost for file in loss.files} | uploads | deleted,
         uploads=uploads,
         versions=versions,
     )

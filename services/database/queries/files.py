@@ -1,6 +1,7 @@
 """Uploaded files: their rows; the bytes are in the object store."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -47,3 +48,8 @@ async def existing(session: AsyncSession, file_ids: Sequence[str]) -> set[str]:
 async def delete(session: AsyncSession, file_id: str) -> None:
     """Mark a file as deleted; its row stays, with its digest."""
     await session.execute(update(File).where(File.id == file_id).values(deleted_at=now()))
+
+
+async def deleted_since(session: AsyncSession, moment: datetime) -> set[str]:
+    """The files that were deleted since ``moment``, whose bytes are to be gone as well."""
+    return set(await session.scalars(select(File.id).where(File.deleted_at >= moment)))

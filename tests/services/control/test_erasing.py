@@ -28,6 +28,7 @@ from services.database.tables import (
     Dataset,
     Feedback,
     File,
+    Retrain,
     Tombstone,
     Version,
     now,
@@ -230,6 +231,21 @@ async def test_what_was_on_its_way_is_erased_when_it_arrives(team: Team) -> None
     assert file is not None
     assert file.deleted_at is not None
     assert file_key("file-late") not in team.store.list("files")
+
+
+async def test_a_retrain_under_way_begins_anew(team: Team) -> None:
+    """Neither what it uploaded nor its claim is left, whether or not control knows yet what is in it."""
+    async with team.house.database.session() as session:
+        session.add(Retrain(id="known", bot=BOT, dataset_digest=JUDGED, author="cron"))
+        session.add(Retrain(id="started", bot=BOT, dataset_digest=OTHERS, author="cron", state="started"))
+        session.add(Retrain(id="unknown", bot=BOT, dataset_digest="sha256:0123456789abcdef", author="cron"))
+        await session.flush()
+        file = await session.get(File, team._file(session, "file-unknown"))
+        assert file is not None
+        file.filename = f"{BOT}-0123456789ab-train.jsonl"
+    await erase(team, f"/onggi/v1/people/{team.ben}/words")
+    assert await team.ids(Retrain) == {"started"}
+    assert file_key("file-unknown") not in team.store.list("files")
 
 
 async def test_a_restored_backup_is_erased_again_before_it_serves(team: Team, tmp_path: Path) -> None:
