@@ -11,6 +11,7 @@ from common.openai_errors import OpenAIError
 from services.control.context import Control
 from services.database import credentials
 from services.database.credentials import Caller
+from services.database.queries.bots import Author
 
 # No errors of its own: refusals are ours, in OpenAI's shape.
 _bearer = HTTPBearer(auto_error=False, description="An API key, or a session token.")
@@ -105,6 +106,17 @@ def _owner_or_job(caller: ReaderDep) -> Caller:
 
 
 OwnerOrJobDep = Annotated[Caller, Depends(_owner_or_job)]
+
+
+async def _decider(control: ControlDep, token: Token) -> Author:
+    """Who decides what is served: an owner or, on what people said, the job that may."""
+    if is_job(control, token):
+        return Author(None, "jobs.promote")
+    owner = _owner(await _caller(control, token))
+    return Author(owner.person_id, owner.name)
+
+
+DeciderDep = Annotated[Author, Depends(_decider)]
 
 
 def _idempotency_key(
