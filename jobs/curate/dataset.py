@@ -60,8 +60,11 @@ def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
     figures = {
         "rows": {name: len(part) for name, part in parts.items()},
         "conversations": len({draft.example.conversation_key for draft, _ in rows}),
-        "corrections": _corrections(parts[TRAIN]) + _corrections(parts[HELD_OUT]),
-        "held_out_corrections": _corrections(parts[HELD_OUT]),
+        "people": len({draft.example.person_id for draft, _ in rows}),
+        "corrections": _count("correction", parts[TRAIN] + parts[HELD_OUT]),
+        "accepted": _count("accepted", parts[TRAIN] + parts[HELD_OUT]),
+        "held_out_corrections": _count("correction", parts[HELD_OUT]),
+        "held_out_accepted": _count("accepted", parts[HELD_OUT]),
         "held_out_as_duplicates": sum(1 for key in kept_out if not held_out(str(key))),
         "largest_cluster": max(map(len, groups)),
         "personal_data": dict(sorted(scrubber.counts.items())),
@@ -137,8 +140,8 @@ def _sources(rows: Sequence[Checked], kept_out: set[Any]) -> list[dict[str, Any]
     ]
 
 
-def _corrections(rows: Iterable[Row]) -> int:
-    return sum(1 for row in rows if isinstance(row, ChatRow) and row.opinion and row.opinion.rejected)
+def _count(kind: str, rows: Iterable[Row]) -> int:
+    return sum(1 for row in rows if isinstance(row, ChatRow) and row.opinion and row.opinion.kind == kind)
 
 
 def _json_lines(rows: Iterable[Row]) -> bytes:

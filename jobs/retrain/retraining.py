@@ -12,7 +12,7 @@ from typing import Any, Literal
 from common import logging
 from common.control_client import ControlClient, ControlRefused
 from jobs.curate.curating import curate
-from jobs.curate.dataset import HELD_OUT, LABELS, PREFERENCES, TRAIN, Curated, TooLittle
+from jobs.curate.dataset import HELD_OUT, TRAIN, Curated, TooLittle
 from jobs.retrain.config import RetrainConfig
 
 FAILED = ("failed", "cancelled")
@@ -128,28 +128,29 @@ def _job(control: ControlClient, job_id: str) -> dict[str, Any]:
         return {"status": "succeeded"}  # its record is gone, what it made is not
 
 
-def _upload(control: ControlClient, bot: str, claim: str, curated: Curated) -> dict[str, str | None]:
-    """The dataset's files in the store, and what they came from in control; file ids by name."""
-    short = curated.digest.removeprefix("sha256:")[:12]
-    ids: dict[str, str | None] = dict.fromkeys((TRAIN, HELD_OUT, PREFERENCES, LABELS))
-    for name, content in curated.files.items():
-        ids[name] = control.upload(f"{bot}-{short}-{name}", content, f"{claim}:{name}")
+def _upload(control: ControlClient, bot: str, claim: str, curated: Curated) -> dict[str, str]:
+    """The dataset's files in the store; file ids by name.
+
+    Control is told first what they come from: an erasure then finds them wherever this is cut off.
+    """
     dataset = {
         "digest": curated.digest,
         "bot": bot,
-        "training_file": ids[TRAIN],
-        "validation_file": ids[HELD_OUT],
-        "preference_file": ids[PREFERENCES],
-        "label_file": ids[LABELS],
+        "retrain_id": claim,
+        "files": list(curated.files),
         "sources": curated.sources,
         "figures": curated.figures,
     }
     control.post("/onggi/v1/datasets", dataset)
-    return ids
+    short = curated.digest.removeprefix("sha256:")[:12]
+    return {
+        name: control.upload(f"{bot}-{short}-{name}", content, f"{claim}:{name}")
+        for name, content in curated.files.items()
+    }
 
 
 def _request(
-    bot: str, base: str, claim: str, curated: Curated, files: dict[str, str | None], config: RetrainConfig
+    bot: str, base: str, claim: str, curated: Curated, files: dict[str, str], config: RetrainConfig
 ) -> dict[str, Any]:
     """The fine-tune: the base on the whole dataset, never an earlier adapter; one seed for the same rows."""
     recipe = {"onggi": {"recipe": config.recipe}} if config.recipe else {}

@@ -14,29 +14,44 @@ from services.control.runner import FINISHED, Job
 from services.control.shapes.loop import DatasetCreate, Progress, RetrainPublic, RetrainUpdate
 from services.database.credentials import Caller
 from services.database.queries import examples, retrains
-from services.database.tables import Bot, Dataset, Retrain
+from services.database.tables import Bot, Dataset, Retrain, keyed_id
 
 
 async def record(session: AsyncSession, caller: Caller, request: DatasetCreate) -> Dataset:
-    """Keep what a dataset was made of; said again, it says the same.
+    """Keep what a dataset is made of, and which files will hold it; said again, it says the same.
 
     Raises:
         OpenAIError: 404, there is no such bot.
     """
     await serving.find(session, request.bot)
-    return await retrains.record(session, Dataset(person_id=caller.person_id, **request.model_dump()))
+    keys = {name: f"{request.retrain_id}:{name}" for name in request.files}
+    ids = {name: keyed_id("file-", caller.person_id, key) for name, key in keys.items()}
+    return await retrains.record(
+        session,
+        Dataset(
+            digest=request.digest,
+            bot=request.bot,
+            person_id=caller.person_id,
+            training_file=ids["train.jsonl"],
+            validation_file=ids["heldout.jsonl"],
+            preference_file=ids.get("preferences.jsonl"),
+            label_file=ids.get("labels.jsonl"),
+            sources=[source.model_dump() for source in request.sources],
+            figures=request.figures,
+        ),
+    )
 
 
 async def dataset(session: AsyncSession, bot: str, digest: str) -> Dataset:
-    """A dataset that was recorded.
+    """One of ``bot``'s datasets.
 
     Raises:
         OpenAIError: 404.
     """
-    found = await retrains.dataset(session, bot, digest)
-    if found is None:
-        raise not_found(f"No dataset {digest!r} of {bot!r} was recorded.", "digest")
-    return found
+    row = await retrains.dataset(session, bot, digest)
+    if row is None:
+        raise not_found(f"{bot} has no dataset {digest}: see GET /onggi/v1/retrains.", "digest")
+    return row
 
 
 async def change(session: AsyncSession, retrain_id: str, request: RetrainUpdate) -> Retrain:

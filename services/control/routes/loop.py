@@ -63,13 +63,13 @@ async def list_unseen(
 
 @router.post("/datasets", response_model=DatasetPublic)
 async def record_dataset(request: DatasetCreate, session: WriteSession, caller: OwnerOrJobDep) -> Any:
-    """Keep what a dataset was made of."""
+    """Keep what a dataset is made of, before its files are uploaded."""
     return await retraining.record(session, caller, request)
 
 
 @router.get("/datasets/{digest}", response_model=DatasetPublic)
 async def get_dataset(digest: str, bot: str, session: ReadSession, _: OwnerOrJobDep) -> Any:
-    """What a bot's dataset was made of, by id."""
+    """A dataset: its files, the ids that its rows came from, and its figures."""
     return await retraining.dataset(session, bot, digest)
 
 

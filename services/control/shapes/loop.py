@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from services.control.shapes.base import Given, Seconds, Shown, Text
 from services.database.queries.examples import Chosen, Said
@@ -121,17 +121,29 @@ class Source(Given):
     held_out: bool
 
 
+FileName = Literal["train.jsonl", "heldout.jsonl", "preferences.jsonl", "labels.jsonl"]
+
+
 class DatasetCreate(Given):
-    """A dataset whose files are uploaded; ``digest`` is the one of the training file's bytes."""
+    """A dataset whose ``files`` are uploaded next; ``digest`` is the one of the training file's bytes.
+
+    Each file's Idempotency-Key is to be ``<retrain_id>:<name>``: so its id is known before its words are
+    here, and an erasure finds it whenever the upload is cut off.
+    """
 
     digest: Digest
     bot: str
-    training_file: str
-    validation_file: str
-    preference_file: str | None = None
-    label_file: str | None = None
+    retrain_id: str
+    files: list[FileName]
     sources: list[Source]
     figures: dict[str, Any]
+
+    @field_validator("files")
+    @classmethod
+    def _has_both_sides(cls, files: list[FileName]) -> list[FileName]:
+        if not {"train.jsonl", "heldout.jsonl"} <= set(files):
+            raise ValueError("a dataset has train.jsonl and heldout.jsonl")
+        return files
 
 
 class DatasetPublic(Shown):

@@ -163,13 +163,20 @@ async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> 
         {"kind": "feedback", "id": row, "person_id": owner, "conversation_key": "k", "held_out": False}
         for row in ids[:2]
     ]
-    dataset = {"digest": DIGEST, "bot": BOT, "training_file": "file-1", "validation_file": "file-2"}
-    dataset |= {"sources": sources, "figures": {"rows": 2}}
-    assert (await house.post("/onggi/v1/datasets", dataset, key=JOB_TOKEN))["sources"] == sources
-    kept = await house.get(f"/onggi/v1/datasets/{DIGEST}", params={"bot": BOT}, key=JOB_TOKEN)
-    assert (kept["sources"], kept["figures"]) == (sources, {"rows": 2})
     claim = {"bot": BOT, "dataset_digest": DIGEST}
     claimed = await house.post("/onggi/v1/retrains", claim, key=JOB_TOKEN)
+    dataset = {"digest": DIGEST, "bot": BOT, "retrain_id": claimed["id"], "sources": sources}
+    dataset |= {"figures": {"rows": 2}, "files": ["train.jsonl", "heldout.jsonl"]}
+    made = await house.post("/onggi/v1/datasets", dataset, key=JOB_TOKEN)
+    kept = await house.get(f"/onggi/v1/datasets/{DIGEST}", params={"bot": BOT}, key=JOB_TOKEN)
+    assert kept == made
+    assert (kept["sources"], kept["figures"]) == (sources, {"rows": 2})
+    upload = await house.http.post(
+        "/v1/files",
+        headers={"Idempotency-Key": f"{claimed['id']}:train.jsonl", "Authorization": f"Bearer {JOB_TOKEN}"},
+        files={"file": ("train.jsonl", rows(1)), "purpose": (None, "fine-tune")},
+    )
+    assert upload.json()["id"] == kept["training_file"]
     assert (await house.get(path, key=JOB_TOKEN))["corrections"] == 3
     started = {"state": "started", "job_id": "ftjob-1"}
     answer = await house.ask("PATCH", f"/onggi/v1/retrains/{claimed['id']}", json=started, key=JOB_TOKEN)
