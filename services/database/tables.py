@@ -249,6 +249,7 @@ class Completion(Base):
     __table_args__ = (
         Index("ix_completions_person_id_created_at", "person_id", "created_at"),
         Index("ix_completions_status_lease_until", "status", "lease_until"),
+        Index("ix_completions_bot_created_at", "bot", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)

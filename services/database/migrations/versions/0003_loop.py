@@ -90,6 +90,7 @@ def _add_columns() -> None:
     op.add_column("versions", sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("completions", sa.Column("shadow_of", sa.String(length=64), nullable=True))
     op.create_index("ix_completions_shadow_of", "completions", ["shadow_of"])
+    op.create_index("ix_completions_bot_created_at", "completions", ["bot", "created_at"])
     reviewer = sa.Column(
         "reviewed_by",
         sa.String(length=40),
