@@ -12,11 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from services.database.queries.erasing import FINE_TUNE
-from services.database.tables import Bot, Comparison, Dataset, Feedback, File, Retrain, Version, now
+from services.database.queries.lineage import existing
+from services.database.tables import Bot, Dataset, File, Retrain, Version, now
 
-_AT_ONCE = 500  # ids in one statement
 _SHORT = 12  # characters of the digest in the names of the files that jobs.retrain uploads
-_TABLES: dict[str, type[Feedback | Comparison]] = {"feedback": Feedback, "comparison": Comparison}
 
 
 class Loss(NamedTuple):
@@ -31,11 +30,11 @@ class Loss(NamedTuple):
 async def losses(session: AsyncSession) -> list[Loss]:
     """Every dataset that lost a source."""
     rows = (await session.scalars(select(Dataset))).all()
-    wanted = {(source["kind"], source["id"]) for row in rows for source in row.sources}
-    gone = wanted - {pair for kind in _TABLES for pair in await _there(session, kind, wanted)}
+    wanted = {str(source["id"]) for row in rows for source in row.sources}
+    there = await existing(session, sorted(wanted))
     found = []
     for row in rows:
-        lost = [source for source in row.sources if (source["kind"], source["id"]) in gone]
+        lost = [source for source in row.sources if source["id"] not in there]
         if lost:
             learned = not all(source["held_out"] for source in lost)
             found.append(Loss(row.bot, row.digest, _files(row), learned))
@@ -121,16 +120,6 @@ async def replaced(session: AsyncSession) -> Sequence[Version]:
         .where(or_(Bot.candidate.is_(None), Bot.candidate != Version.number))
     )
     return (await session.scalars(rows)).all()
-
-
-async def _there(session: AsyncSession, kind: str, wanted: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    table = _TABLES[kind]
-    ids = sorted(id_ for of, id_ in wanted if of == kind)
-    found: set[tuple[str, str]] = set()
-    for start in range(0, len(ids), _AT_ONCE):
-        some = ids[start : start + _AT_ONCE]
-        found |= {(kind, id_) for id_ in await session.scalars(select(table.id).where(table.id.in_(some)))}
-    return found
 
 
 def _files(row: Dataset) -> tuple[str, ...]:
