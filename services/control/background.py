@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 from common import logging
+from common.openai_errors import OpenAIError
 from common.storage import StorageUnavailable
 from services.control import erasing, repair, uploads
 from services.control.context import Control
@@ -99,7 +100,7 @@ async def _every(
     while True:
         try:
             await do(control)
-        except (RunnerUnavailable, StorageUnavailable) as error:
+        except (RunnerUnavailable, StorageUnavailable, OpenAIError) as error:
             logging.get("system").warning("background work waits", work=name, reason=str(error))
         except Exception:  # whatever it was, the next round comes
             logging.get("system").exception("background work failed", work=name)

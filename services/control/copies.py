@@ -41,7 +41,6 @@ async def delete(control: Control, graves: Sequence[Tombstone], remains: Remains
         partial(_delete_files, control, graves, remains.files),
         partial(_delete_rows, control, remains),
         partial(_delete_answers, control, remains.versions),
-        partial(_delete_adapters, control),
     ]
     waiting = []
     for part in work:
@@ -97,10 +96,16 @@ async def _delete_answers(control: Control, versions: Sequence[Version]) -> None
             await _once(control, f"{version.bot}@{version.number} {EVALUATION}", delete)
 
 
-async def _delete_adapters(control: Control) -> None:
-    """The files of versions that were retired since they had learned from erased words."""
+async def delete_adapters(control: Control) -> None:
+    """Delete the files of versions that were retired since they had learned from erased words.
+
+    Raises:
+        OpenAIError: 503, the store is away.
+    """
     async with control.database.read() as session:
         retired = await losses.retired_versions(session)
+    if not retired:
+        return
     store = await asyncio.to_thread(control.store)
     for version in retired:
         name = VersionName(version.bot, version.number).folder

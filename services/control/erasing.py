@@ -26,6 +26,7 @@ from services.database.tables import Person, Tombstone, now
 
 # What was on its way while words were erased is in the database by then.
 AFTERWARDS = timedelta(hours=1)
+EVERYTHING = "everything"  # among the copies that are deleted: none is left that this process knows of
 
 
 async def erase_person(control: Control, caller: Caller, person_id: str) -> Erasure:
@@ -79,23 +80,39 @@ async def begin(control: Control) -> None:
 
 
 async def settle(control: Control) -> list[str]:
-    """One round: erase what came in late, delete copies, retire what has a successor; what has to wait."""
-    async with control.database.read() as session:
-        graves = await erasing.tombstones(session)
-    if not graves:
-        return []
+    """Erase what came in late, and delete what is left of copies; a sentence for each thing that waits."""
     async with control.database.session() as session:
         late = await erasing.replay(session, await erasing.tombstones(session, now() - AFTERWARDS))
+        graves = await erasing.tombstones(session)
         remains = await _remains(session, graves)
     if any(vars(late).values()):
         logging.get("system").info("erased what was on its way", **vars(late))
-    return await copies.delete(control, graves, remains)
+    waiting = await copies.delete(control, graves, remains)
+    if waiting:
+        control.erased.discard(EVERYTHING)
+    return waiting
 
 
 async def keep_settling(control: Control) -> None:
-    """``settle`` for the background: what waits is logged."""
-    for sentence in await settle(control):
-        logging.get("system").warning("an erasure waits", reason=sentence)
+    """One round in the background: settle for as long as something may come late, and what had to wait."""
+    async with control.database.read() as session:
+        recent = await erasing.tombstones(session, now() - AFTERWARDS)
+    if recent or EVERYTHING not in control.erased:
+        waiting = await settle(control)
+        for sentence in waiting:
+            logging.get("system").warning("an erasure waits", reason=sentence)
+        if not waiting:
+            control.erased.add(EVERYTHING)
+    await _retire(control)
+
+
+async def _retire(control: Control) -> None:
+    """Versions that learned from erased words go once what was trained without them is served."""
+    async with control.database.session() as session:
+        for version in await losses.replaced(session):
+            await served.retire(session, version.bot, version.number)
+            logging.get("system").info("retired after an erasure", model=f"{version.bot}@{version.number}")
+    await copies.delete_adapters(control)
 
 
 async def _erase(session: AsyncSession, rows: Sequence[Tombstone]) -> Erased:
@@ -109,9 +126,6 @@ async def _remains(session: AsyncSession, graves: Sequence[Tombstone]) -> Remain
     versions = await losses.settle(session, lost)
     uploads = await erasing.uploads(session, graves)
     deleted = await files.deleted_since(session, now() - AFTERWARDS)
-    for version in await losses.replaced(session):
-        await served.retire(session, version.bot, version.number)
-        logging.get("system").info("retired after an erasure", model=f"{version.bot}@{version.number}")
     return Remains(
         files={file for loss in lost for file in loss.files} | uploads | deleted,
         uploads=uploads,

@@ -77,7 +77,9 @@ async def forget(session: AsyncSession, id_: str, person_id: str | None) -> None
         LookupError: as ``get``.
     """
     row = await get(session, id_, person_id)
-    row.stored, row.messages, row.answer, row.request = False, None, None, None
+    shadows = (await session.scalars(select(Completion).where(Completion.shadow_of == id_))).all()
+    for each in (row, *shadows):  # what was said unseen in its place quotes the same messages
+        each.stored, each.messages, each.answer, each.request = False, None, None, None
 
 
 def _visible(person_id: str | None) -> Select[Completion]:

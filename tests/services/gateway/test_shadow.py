@@ -54,6 +54,8 @@ async def test_a_shadow_is_stored_beside_what_was_shown_and_in_no_list(in_shadow
     assert house.upstream.bodies[1]["stream"] is False
     listed = await client.chat.completions.list()
     assert [each.id for each in listed.data] == [shown]
+    await client.chat.completions.delete(shown)
+    assert [(row.stored, row.messages, row.answer) for row in await house.rows()] == [(False, None, None)] * 2
 
 
 async def test_nothing_is_shadowed_but_what_a_bot_answered_and_may_be_stored(in_shadow: House) -> None:
