@@ -27,11 +27,31 @@ def decide(evidence: Evidence, config: PromoteConfig) -> Decision:
     """Begin a trial, end it one way or the other, ask a person, or wait."""
     if evidence.pinned:
         return Decision("wait", "is pinned: only a person changes what is served")
+    if (instead := _instead_of_erased(evidence)) is not None:
+        return instead
     if evidence.untried is not None and (evidence.candidate is None or evidence.asked):
         return _begin(evidence, evidence.untried, config)
     if evidence.candidate is None or evidence.began_at is None:
         return Decision("wait", "has no version to try: none has passed that was not tried before")
     return _judge(evidence, evidence.candidate, evidence.began_at, config)
+
+
+def _instead_of_erased(evidence: Evidence) -> Decision | None:
+    """What an erasure decides, which waits for nobody's opinion; None where it touches nothing served.
+
+    A champion goes as soon as there is a successor that passed: with less to learn from it need not be liked
+    better. A candidate is tried no further.
+    """
+    candidate = None if evidence.candidate in evidence.erased else evidence.candidate
+    successor = candidate if evidence.untried is None else evidence.untried
+    why = "learned from words that were erased"
+    if evidence.champion in evidence.erased and successor is not None:
+        sentence = f"promotes {_name(evidence, successor)} at once: {_champion(evidence)} {why}"
+        return Decision("promote", sentence, successor)
+    if evidence.candidate is not None and candidate is None:
+        name = _name(evidence, evidence.candidate)
+        return Decision("end", f"ends the trial of {name}: it {why}", evidence.candidate)
+    return None
 
 
 def _begin(evidence: Evidence, version: int, config: PromoteConfig) -> Decision:

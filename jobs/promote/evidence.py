@@ -60,6 +60,8 @@ class Evidence(BaseModel):
     pinned: bool
     untried: int | None
     """The newest version that passed, where it is newer than what is served and was never tried."""
+    erased: list[int]
+    """Which of champion and candidate learned from words that were erased since."""
     began_at: float | None
     now: float
     asked: bool

@@ -38,6 +38,7 @@ async def gather(session: AsyncSession, name: str, limit: int) -> EvidencePublic
         shadow=bot.shadow,
         pinned=bot.pinned,
         untried=await trials.untried(session, bot),
+        erased=list(await trials.erased(session, bot)),
         began_at=began_at,
         now=now(),
         asked=any(decision.action == "inconclusive" for decision in made),

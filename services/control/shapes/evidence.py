@@ -65,6 +65,7 @@ class EvidencePublic(Shown):
     shadow: bool
     pinned: bool
     untried: int | None = Field(description="the newest passed version, if it was never tried")
+    erased: list[int] = Field(description="of champion and candidate, what learned from words erased since")
     began_at: Moment | None = Field(description="when this candidate got this share")
     now: Moment
     asked: bool = Field(description="whether the trial was said to be inconclusive")

@@ -41,6 +41,13 @@ async def untried(session: AsyncSession, bot: Bot) -> int | None:
     return None if tried else number
 
 
+async def erased(session: AsyncSession, bot: Bot) -> Sequence[int]:
+    """Which of champion and candidate learned from words that were erased since."""
+    served = Version.bot == bot.name, Version.number.in_([bot.champion, bot.candidate])
+    found = select(Version.number).where(*served, Version.erased_at.is_not(None))
+    return (await session.scalars(found.order_by(Version.number))).all()
+
+
 async def ratings(session: AsyncSession, bot: Bot, since: datetime) -> Rows:
     """Feedback on the trial's answers in the order given: person, conversation, version, arm, rating, at.
 

@@ -21,6 +21,7 @@ def evidence(**values: Any) -> Evidence:
         "shadow": False,
         "pinned": False,
         "untried": None,
+        "erased": [],
         "began_at": 0.0,
         "now": 3600.0,
         "asked": False,
@@ -163,3 +164,22 @@ def test_in_shadow_the_share_opens_after_so_many_answers_without_harm() -> None:
     assert decide(seen(5), config).what == "wait"
     assert decide(seen(6), config).what == "open"
     assert decide(seen(6, tokens=200), config).what == "end"
+
+
+def test_a_champion_that_learned_from_erased_words_goes_as_soon_as_a_successor_passed() -> None:
+    alone = evidence(candidate=None, began_at=None, erased=[1])
+    assert decide(alone, CONFIG).what == "wait"
+    decision = decide(alone.model_copy(update={"untried": 3}), CONFIG)
+    assert (decision.what, decision.version) == ("promote", 3)
+    assert decision.sentence == (
+        "promotes support-bot@3 at once: support-bot@1 learned from words that were erased"
+    )
+    assert decide(evidence(erased=[1]), CONFIG).version == 2
+    assert decide(evidence(erased=[1], pinned=True, untried=3), CONFIG).what == "wait"
+
+
+def test_a_candidate_that_learned_from_erased_words_is_tried_no_further() -> None:
+    decision = decide(evidence(erased=[2], ratings=rated(*[True] * 9)), CONFIG)
+    assert (decision.what, decision.version) == ("end", 2)
+    assert decide(evidence(erased=[1, 2], untried=3), CONFIG).version == 3
+    assert decide(evidence(erased=[1, 2]), CONFIG).what == "end"

@@ -216,6 +216,16 @@ async def test_what_is_untried_is_the_newest_that_passed(house: House) -> None:
     assert (await house.get(f"{BOT}/evidence"))["untried"] is None
 
 
+async def test_what_learned_from_erased_words_is_named(house: House) -> None:
+    await trial(house)
+    assert (await house.get(f"{BOT}/evidence"))["erased"] == []
+    async with house.database.session() as session:
+        version = await session.get(Version, ("support-bot", 2))
+        assert version is not None
+        version.erased_at = now()
+    assert (await house.get(f"{BOT}/evidence"))["erased"] == [2]
+
+
 async def test_a_job_decides_with_its_figures_and_name_but_not_on_a_pinned_bot(house: House) -> None:
     await trial(house)
     said = {"version": 2, "generation": 2, "reason": "liked", "figures": {"approval_for": 9}}
