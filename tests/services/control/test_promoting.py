@@ -149,12 +149,13 @@ async def test_shadow_first_and_then_a_share(house: House) -> None:
     assert (bot["candidate"], bot["share"], bot["shadow"]) == (2, 0.5, False)
 
 
-async def test_killed_at_any_moment_it_decides_the_same_and_once(house: House) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.soak)])
+async def test_killed_at_any_moment_it_decides_the_same_and_once(house: House, kills: int) -> None:
     owner = await champion_and_untried(house)
     await look(house)
     await rate(house, owner, *[True] * 9)
     rng = random.Random(5)
-    for _ in range(3):
+    for _ in range(kills):
         job = start(house)
         await asyncio.sleep(rng.uniform(0.3, 1.2))
         job.kill()
