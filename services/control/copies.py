@@ -3,8 +3,9 @@ fine-tunes, answers side by side in MLflow.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from common.names import VersionName
@@ -26,11 +27,11 @@ _AWAY = (StorageUnavailable, RegistryUnavailable, RunnerUnavailable, OpenAIError
 class Remains:
     """What erased words may have been copied to.
 
-    ``files`` in the store, of which ``uploads`` were uploaded by hand; ``versions`` were trained or judged on
-    datasets that held some of them.
+    ``files`` in the store, each with the time when it was deleted, or None where a row is yet to come; of
+    these ``uploads`` were uploaded by hand. ``versions`` were trained or judged on datasets that held some.
     """
 
-    files: set[str]
+    files: Mapping[str, datetime | None]
     uploads: set[str]
     versions: Sequence[Version]
 
@@ -51,12 +52,16 @@ async def delete(control: Control, graves: Sequence[Tombstone], remains: Remains
     return waiting
 
 
-async def _delete_files(control: Control, graves: Sequence[Tombstone], files: set[str]) -> None:
+async def _delete_files(
+    control: Control, graves: Sequence[Tombstone], files: Mapping[str, datetime | None]
+) -> None:
     store = await asyncio.to_thread(control.store)
     for grave in graves:
         await _once(control, grave.id, partial(tombstones.keep, store, grave))
-    for file_id in sorted(files):
-        await _once(control, file_id, partial(store.delete, file_key(file_id)))
+    for file_id, moment in sorted(files.items()):
+        if moment is None:  # its bytes come before its row: look again
+            control.erased.discard(f"{file_id} {moment}")
+        await _once(control, f"{file_id} {moment}", partial(store.delete, file_key(file_id)))
 
 
 async def _delete_rows(control: Control, remains: Remains) -> None:
@@ -64,7 +69,7 @@ async def _delete_rows(control: Control, remains: Remains) -> None:
     if control.runner is None:
         return
     for job in await asyncio.to_thread(control.runner.list):
-        if remains.files & {job.spec.training_file, job.spec.validation_file}:
+        if remains.files.keys() & {job.spec.training_file, job.spec.validation_file}:
             await _once(control, job.spec.id, partial(_forget, control.runner, job))
             if job.status.state not in FINISHED:
                 async with control.database.session() as session:

@@ -41,7 +41,7 @@ async def erase_person(control: Control, caller: Caller, person_id: str) -> Eras
         if await session.get(Person, person_id) is None:
             raise not_found(f"No person {person_id!r}: see GET /onggi/v1/people.", "id")
         row = await erasing.bury(session, "person", person_id, caller.name)
-        erased = await _erase(session, [row])
+        erased = await erasing.replay(session, [row])
     return await _finish(control, [row], erased)
 
 
@@ -57,7 +57,7 @@ async def erase_conversation(control: Control, caller: Caller, key: str) -> Eras
         if not people:
             raise not_found(f"No conversation {key!r} of yours.", "id")
         rows = [await erasing.bury(session, "conversation", one, caller.name, key) for one in sorted(people)]
-        erased = await _erase(session, rows)
+        erased = await erasing.replay(session, rows)
     return await _finish(control, rows, erased)
 
 
@@ -115,19 +115,13 @@ async def _retire(control: Control) -> None:
     await copies.delete_adapters(control)
 
 
-async def _erase(session: AsyncSession, rows: Sequence[Tombstone]) -> Erased:
-    erased = await erasing.replay(session, rows)
-    await losses.drop_unrecorded(session)
-    return erased
-
-
 async def _remains(session: AsyncSession, graves: Sequence[Tombstone]) -> Remains:
     lost = await losses.losses(session)
     versions = await losses.settle(session, lost)
     uploads = await erasing.uploads(session, graves)
-    deleted = await files.deleted_since(session, now() - AFTERWARDS)
+    ids = {file for loss in lost for file in loss.files} | uploads
     return Remains(
-        files={file for loss in lost for file in loss.files} | uploads | deleted,
+        files=await files.deletions(session, ids),
         uploads=uploads,
         versions=versions,
     )

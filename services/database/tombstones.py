@@ -46,7 +46,5 @@ async def replay(database: Database, store: Store | None) -> Erased:
 async def replay_in(session: AsyncSession) -> Erased:
     """Apply every tombstone that ``session`` sees, and mark what learned from what is gone."""
     erased = await erasing.replay(session, await erasing.tombstones(session))
-    if any(vars(erased).values()):
-        await losses.drop_unrecorded(session)
     await losses.settle(session, await losses.losses(session))
     return erased

@@ -1,6 +1,6 @@
 """Uploaded files: their rows; the bytes are in the object store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import select, tuple_, update
@@ -50,6 +50,8 @@ async def delete(session: AsyncSession, file_id: str) -> None:
     await session.execute(update(File).where(File.id == file_id).values(deleted_at=now()))
 
 
-async def deleted_since(session: AsyncSession, moment: datetime) -> set[str]:
-    """The files that were deleted since ``moment``, whose bytes are to be gone as well."""
-    return set(await session.scalars(select(File.id).where(File.deleted_at >= moment)))
+async def deletions(session: AsyncSession, file_ids: Iterable[str]) -> dict[str, datetime | None]:
+    """When each of these files was deleted; None for one that has no row (yet)."""
+    found: dict[str, datetime | None] = dict.fromkeys(file_ids)
+    rows = await session.execute(select(File.id, File.deleted_at).where(File.id.in_(list(found))))
+    return found | dict(rows.tuples().all())

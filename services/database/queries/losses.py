@@ -7,15 +7,12 @@ went on, or by a restored backup.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from services.database.queries.erasing import FINE_TUNE
 from services.database.queries.lineage import existing
 from services.database.tables import Bot, Dataset, File, Retrain, Version, now
-
-_SHORT = 12  # characters of the digest in the names of the files that jobs.retrain uploads
 
 
 class Loss(NamedTuple):
@@ -45,8 +42,9 @@ async def settle(session: AsyncSession, lost: Iterable[Loss]) -> list[Version]:
     """Delete the files' rows, mark the versions; every version that was trained or judged on them."""
     concerned: list[Version] = []
     for loss in lost:
-        await _delete_files(session, File.id.in_(loss.files))
-        await _unclaim(session, Retrain.bot == loss.bot, Retrain.dataset_digest == loss.digest)
+        gone = update(File).where(File.id.in_(loss.files), File.deleted_at.is_(None))
+        await session.execute(gone.values(deleted_at=now()))
+        await _unclaim(session, loss)
         of = select(Version).where(Version.bot == loss.bot, Version.dataset_digest == loss.digest)
         rows = (await session.scalars(of)).all()
         mark(rows, learned=loss.learned)
@@ -81,31 +79,9 @@ async def of_jobs(session: AsyncSession, job_ids: Sequence[str]) -> Sequence[Ver
     return (await session.scalars(select(Version).where(Version.job_id.in_(job_ids)))).all()
 
 
-async def drop_unrecorded(session: AsyncSession) -> None:
-    """Delete what retrains uploaded of which nobody knows yet whose words are in it, with their claims.
-
-    Such a retrain read its words before an erasure, or may have; run again, it makes its dataset anew.
-    """
-    recorded = exists().where(Dataset.bot == Retrain.bot, Dataset.digest == Retrain.dataset_digest)
-    for row in await session.scalars(select(Retrain).where(Retrain.state == "claimed", ~recorded)):
-        named = f"{row.bot}-{row.dataset_digest.removeprefix('sha256:')[:_SHORT]}-"
-        await _delete_files(session, File.filename.startswith(named, autoescape=True))
-        await _unclaim(session, Retrain.id == row.id)
-
-
 async def cancelled(session: AsyncSession, job_id: str) -> None:
     """A fine-tune was cancelled by an erasure: what is left of its rows may be trained on again."""
     await session.execute(delete(Retrain).where(Retrain.job_id == job_id))
-
-
-async def _delete_files(session: AsyncSession, which: ColumnElement[bool]) -> None:
-    here = update(File).where(which, File.purpose == FINE_TUNE, File.deleted_at.is_(None))
-    await session.execute(here.values(deleted_at=now()))
-
-
-async def _unclaim(session: AsyncSession, *which: ColumnElement[bool]) -> None:
-    """A claim's files are made once under its name; once they are gone, it takes another claim."""
-    await session.execute(delete(Retrain).where(*which, Retrain.state == "claimed"))
 
 
 async def replaced(session: AsyncSession) -> Sequence[Version]:
@@ -120,6 +96,12 @@ async def replaced(session: AsyncSession) -> Sequence[Version]:
         .where(or_(Bot.candidate.is_(None), Bot.candidate != Version.number))
     )
     return (await session.scalars(rows)).all()
+
+
+async def _unclaim(session: AsyncSession, loss: Loss) -> None:
+    """A claim's files are made once under its name; now that they are gone, it takes another claim."""
+    claim = delete(Retrain).where(Retrain.bot == loss.bot, Retrain.dataset_digest == loss.digest)
+    await session.execute(claim.where(Retrain.state == "claimed"))
 
 
 def _files(row: Dataset) -> tuple[str, ...]:

@@ -233,19 +233,31 @@ async def test_what_was_on_its_way_is_erased_when_it_arrives(team: Team) -> None
     assert file_key("file-late") not in team.store.list("files")
 
 
-async def test_a_retrain_under_way_begins_anew(team: Team) -> None:
-    """Neither what it uploaded nor its claim is left, whether or not control knows yet what is in it."""
+async def test_a_retrain_whose_dataset_lost_a_source_is_claimed_anew(team: Team) -> None:
     async with team.house.database.session() as session:
-        session.add(Retrain(id="known", bot=BOT, dataset_digest=JUDGED, author="cron"))
-        session.add(Retrain(id="started", bot=BOT, dataset_digest=OTHERS, author="cron", state="started"))
-        session.add(Retrain(id="unknown", bot=BOT, dataset_digest="sha256:0123456789abcdef", author="cron"))
-        await session.flush()
-        file = await session.get(File, team._file(session, "file-unknown"))
-        assert file is not None
-        file.filename = f"{BOT}-0123456789ab-train.jsonl"
+        session.add(Retrain(id="claimed", bot=BOT, dataset_digest=JUDGED, author="cron"))
+        session.add(Retrain(id="started", bot=BOT, dataset_digest=LEARNED, author="cron", state="started"))
+        session.add(Retrain(id="other", bot=BOT, dataset_digest=OTHERS, author="cron"))
     await erase(team, f"/onggi/v1/people/{team.ben}/words")
-    assert await team.ids(Retrain) == {"started"}
-    assert file_key("file-unknown") not in team.store.list("files")
+    assert await team.ids(Retrain) == {"started", "other"}
+
+
+async def test_rows_that_are_uploaded_after_an_erasure_go_too(team: Team) -> None:
+    async with team.house.database.session() as session:
+        session.add(
+            Dataset(digest="sha256:late", bot=BOT, person_id=team.cleo, training_file="file-late",
+                    validation_file="file-late", figures={},
+                    sources=[{"kind": "feedback", "id": "fb_ben", "person_id": team.ben,
+                              "conversation_key": "k", "held_out": False}])
+        )  # fmt: skip
+    await erase(team, f"/onggi/v1/people/{team.ben}/words")
+    team.store.put_bytes(WORDS.encode(), file_key("file-late"))
+    assert await erasing.settle(team.house.control) == []
+    assert file_key("file-late") not in team.store.list("files")
+    async with team.house.database.session() as session:
+        team._file(session, "file-late")
+    assert await erasing.settle(team.house.control) == []
+    assert file_key("file-late") not in team.store.list("files")
 
 
 async def test_a_restored_backup_is_erased_again_before_it_serves(team: Team, tmp_path: Path) -> None:
