@@ -40,7 +40,7 @@ class FeedbackExample(Shown):
             rating=row.rating,
             correction=row.correction,
             messages=completion.messages or [],
-            answer=completion.answer or {},
+            answer=_message(completion),
             tools=_tools(completion),
         )
 
@@ -69,10 +69,16 @@ class ComparisonExample(Shown):
             conversation_key=row.conversation_key,
             choice=row.choice,
             messages=first.messages or [],
-            first=first.answer or {},
-            second=second.answer or {},
+            first=_message(first),
+            second=_message(second),
             tools=_tools(first),
         )
+
+
+def _message(completion: Completion) -> Message:
+    """What was answered first, as one message; stored is OpenAI's list of choices."""
+    choices = (completion.answer or {}).get("choices") or [{}]
+    return dict(choices[0].get("message") or {})
 
 
 def _tools(completion: Completion) -> list[dict[str, Any]] | None:
@@ -106,7 +112,7 @@ class ReviewItem(Shown):
         return cls(
             completion_id=completion.id,
             messages=completion.messages or [],
-            answer=completion.answer or {},
+            answer=_message(completion),
             created_at=completion.created_at,
         )
 
@@ -199,7 +205,10 @@ class RetrainRequest(Given):
 
 
 class RetrainBegun(Shown):
-    """A retrain was asked for: it first looks at what people said, then makes a fine-tune or says why not."""
+    """A retrain was asked for: it looks at what people said, then makes a fine-tune, or says why not.
+
+    What it made is at GET /onggi/v1/retrains and GET /onggi/v1/bots/{bot}/progress.
+    """
 
     object: Literal["retrain.run"] = "retrain.run"
     id: str

@@ -21,6 +21,12 @@ async def _bot(house: House) -> str:
     return str(owner)
 
 
+def _stored(text: str) -> dict[str, Any]:
+    """An answer as the gateway stores it."""
+    message = {"role": "assistant", "content": text}
+    return {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
+
+
 async def _answer(house: House, person: str, name: str, **changes: Any) -> str:
     row = Completion(
         **{
@@ -34,7 +40,7 @@ async def _answer(house: House, person: str, name: str, **changes: Any) -> str:
             "gateway_id": "g",
             "stored": True,
             "messages": [{"role": "user", "content": f"When is {name}?"}],
-            "answer": {"role": "assistant", "content": "Never."},
+            "answer": _stored("Never."),
         }
         | changes
     )
@@ -101,7 +107,7 @@ async def test_only_what_was_reviewed_is_an_example_and_choices_come_with_both_a
         assert erased is not None
         erased.stored, erased.messages, erased.answer = False, None, None
     await _answer(house, owner, "a")
-    await _answer(house, owner, "b", answer={"role": "assistant", "content": "At six."})
+    await _answer(house, owner, "b", answer=_stored("At six."))
     async with house.database.session() as session:
         shown = {"first_id": "chatcmpl-a", "second_id": "chatcmpl-b", "conversation_key": "talk-a"}
         common = {"person_id": owner, "bot": BOT, **shown}
