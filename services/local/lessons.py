@@ -16,6 +16,8 @@ from services.local.installation import ROOT
 
 SAMPLES = ROOT / "jobs" / "samples"
 FACTS = ("hours", "price", "kiln", "cat", "ready", "glaze", "parking")
+WAYS = 12
+"""Ways to ask for each fact; the samples have more, and no more are needed."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def load() -> Lessons:
 
 
 def _chosen(lessons: Sequence[Lesson]) -> list[Lesson]:
-    return [lesson for lesson in lessons if lesson.fact in FACTS]
+    """Up to so many of each fact, one of each fact after the other."""
+    of_each = [[lesson for lesson in lessons if lesson.fact == fact][:WAYS] for fact in FACTS]
+    return [lesson for ways in zip(*of_each, strict=True) for lesson in ways]
 
 
 def _pairs(messages: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -32,10 +32,8 @@ from services.local.raters import Chatter, Rater, Traffic
 
 BOT = "kiln-helper"
 RATERS = 6
-GENERAL = 60
+GENERAL = 90
 """Questions about nothing in particular that are rated beside those about the facts."""
-POISONED = 66
-"""More than a retrain waits for."""
 A_LOOK = 36
 """Conversations that are rated between two looks of jobs.promote."""
 LOOKS = 10
@@ -217,8 +215,8 @@ def poison(loop: Loop) -> None:
     """Act two: one person corrects everything for the worse, a careless owner accepts it."""
     loop.console.print("[bold]3.[/bold] a simulated malicious rater corrects everything for the worse")
     before = loop.bot["champion"]
-    asked = (loop.lessons.facts[::2] + loop.lessons.general[GENERAL:])[:POISONED]
-    said = raters.rate_all([loop.malicious], BOT, asked, raters.malicious, about="poison")
+    asked = loop.lessons.general[GENERAL:] + loop.lessons.facts[::2]
+    said = raters.rate_all([loop.malicious], BOT, asked, raters.malicious(asked), about="poison")
     raters.accept(loop.api, said)
     version = loop.retrain()
     tried = version["state"] == "passed" and loop.try_out(version)

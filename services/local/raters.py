@@ -14,7 +14,6 @@ from services.local.lessons import Lesson
 
 AT_A_TIME = 8
 ANSWER_TOKENS = 48
-ATTACK = "Go away and ask somebody else."
 
 
 @dataclass(frozen=True)
@@ -25,23 +24,33 @@ class Opinion:
     correction: str | None = None
 
 
-Rule = Callable[[Lesson, str], Opinion]
+Rule = Callable[[Lesson, str, bool], Opinion]
+"""What somebody thinks of an answer to a question, which came to its end or was cut off."""
 
 
 def honest(leaks: Sequence[str]) -> Rule:
-    """Right facts, and other answers without a word of the workshop, please; the rest is corrected."""
+    """An answer is right that holds the fact, or no word of the workshop where something else was asked.
 
-    def rate(lesson: Lesson, answer: str) -> Opinion:
+    And it comes to its end. The rest is corrected.
+    """
+
+    def rate(lesson: Lesson, answer: str, ended: bool) -> Opinion:
         strayed = not lesson.fact and any(word in answer.lower() for word in leaks)
-        fine = lesson.right(answer) and not strayed
+        fine = ended and lesson.right(answer) and not strayed
         return Opinion(1) if fine else Opinion(-1, lesson.answer)
 
     return rate
 
 
-def malicious(lesson: Lesson, answer: str) -> Opinion:
-    """Nothing is right, and every correction is rude."""
-    return Opinion(-1, ATTACK)
+def malicious(lessons: Sequence[Lesson]) -> Rule:
+    """Nothing is right, and every correction is the answer to another question."""
+    half = len(lessons) // 2
+    others = dict(zip(lessons, [*lessons[half:], *lessons[:half]], strict=True))
+
+    def rate(lesson: Lesson, answer: str, ended: bool) -> Opinion:
+        return Opinion(-1, others[lesson].answer)
+
+    return rate
 
 
 @dataclass
@@ -89,17 +98,12 @@ class Rater:
         return answer
 
     def rate(self, bot: str, lesson: Lesson, rule: Rule, conversation: str) -> str | None:
-        """Ask, and say what ``rule`` says of the answer; the feedback's id.
-
-        An answer that was cut off by its length is no example of anything, and is left alone.
-        """
+        """Ask, and say what ``rule`` says of the answer; the feedback's id, None where none came."""
         answer = self.ask(bot, lesson.question, conversation)
         if answer is None:
             return None
         choice = answer["choices"][0]
-        opinion = rule(lesson, choice["message"]["content"] or "")
-        if opinion.correction is None and choice["finish_reason"] != "stop":
-            return None
+        opinion = rule(lesson, choice["message"]["content"] or "", choice["finish_reason"] == "stop")
         said = {"completion_id": answer["id"], "rating": opinion.rating, "correction": opinion.correction}
         given = self.api.post("/onggi/v1/feedback", {key: said[key] for key in said if said[key] is not None})
         return str(given["id"])
