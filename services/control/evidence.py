@@ -62,7 +62,7 @@ async def _fill(
 
 def _rated(bot: Bot, rows: Any) -> list[RatedConversation]:
     """One for each conversation: what was said of it first."""
-    first = {row.conversation_key: row for row in reversed(rows)}
+    first = {(row.asked_by, row.conversation_key): row for row in reversed(rows)}
     return [
         RatedConversation(
             person=_pseudonym(bot, row.person_id),
@@ -71,14 +71,14 @@ def _rated(bot: Bot, rows: Any) -> list[RatedConversation]:
             at=row.created_at,
         )
         for row in rows
-        if first[row.conversation_key] is row
+        if first[row.asked_by, row.conversation_key] is row
     ]
 
 
 def _chosen(bot: Bot, rows: Any) -> list[BlindChoice]:
     """One for each conversation: the first."""
-    first = {row.conversation_key: row for row in reversed(rows)}
-    return [_choice(bot, row) for row in rows if first[row.conversation_key] is row]
+    first = {(row.person_id, row.conversation_key): row for row in reversed(rows)}
+    return [_choice(bot, row) for row in rows if first[row.person_id, row.conversation_key] is row]
 
 
 def _choice(bot: Bot, row: Comparison) -> BlindChoice:

@@ -49,15 +49,16 @@ async def erased(session: AsyncSession, bot: Bot) -> Sequence[int]:
 
 
 async def ratings(session: AsyncSession, bot: Bot, since: datetime) -> Rows:
-    """Feedback on the trial's answers in the order given: person, conversation, version, arm, rating, at.
+    """Feedback on the trial's answers in the order in which it was given.
 
-    What an owner rejected is left out, and so are comments alone; a correction has rating None.
+    Columns: person_id (who rated), asked_by and conversation_key (what was rated), version, rating (None
+    for a correction without one) and created_at. What an owner rejected is left out, and comments alone are.
     """
     said = (
         select(
             Feedback.person_id,
-            Feedback.conversation_key,
-            Completion.arm,
+            Completion.person_id.label("asked_by"),
+            Completion.conversation_key,
             Completion.version,
             Feedback.rating,
             Feedback.created_at,
@@ -91,7 +92,7 @@ async def conversations(session: AsyncSession, bot: Bot, since: datetime, limit:
     Columns: person_id, arm, version, created_at, status, ttft_ms, completion_tokens, and ``failures``, how
     many of the conversation's answers failed.
     """
-    of_one = Completion.conversation_key
+    of_one = Completion.person_id, Completion.conversation_key
     ranked = (
         select(
             Completion.person_id,
@@ -142,6 +143,7 @@ def _of_trial(bot: Bot, since: datetime) -> tuple[ColumnElement[bool], ...]:
     earlier = aliased(Completion)
     began_before = exists().where(
         earlier.conversation_key == Completion.conversation_key,
+        earlier.person_id == Completion.person_id,
         earlier.bot == bot.name,
         earlier.created_at < since,
     )

@@ -132,6 +132,17 @@ async def test_conversations_are_those_that_began_in_the_trial(house: House) -> 
     assert newest == talks[-1:]
 
 
+async def test_two_people_may_give_their_conversations_one_name(house: House) -> None:
+    owner = await trial(house)
+    ben, _ = await house.member()
+    hers, his = answer(owner, "1", 2), answer(ben, "1", 2, created_at=now() + timedelta(seconds=1))
+    await write(house, hers, his)
+    await write(house, opinion(hers, 1), opinion(his, -1))
+    evidence = await house.get(f"{BOT}/evidence")
+    assert sorted(one["liked"] for one in evidence["ratings"]) == [False, True]
+    assert len({one["person"] for one in evidence["ratings"]}) == len(evidence["conversations"]) == 2
+
+
 async def test_blind_choices_between_the_two_count_and_others_do_not(house: House) -> None:
     owner = await trial(house)
 
