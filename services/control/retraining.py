@@ -10,11 +10,33 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.openai_errors import not_found
 from services.control import serving
 from services.control.context import Control
-from services.control.runner import FINISHED, Job
-from services.control.shapes.loop import DatasetCreate, Progress, RetrainPublic, RetrainUpdate
+from services.control.fine_tunes import require_runner
+from services.control.runner import FINISHED, Job, RetrainRun
+from services.control.shapes.loop import (
+    DatasetCreate,
+    Progress,
+    RetrainBegun,
+    RetrainPublic,
+    RetrainRequest,
+    RetrainUpdate,
+)
 from services.database.credentials import Caller
 from services.database.queries import examples, retrains
-from services.database.tables import Bot, Dataset, Retrain, keyed_id
+from services.database.tables import Bot, Dataset, Retrain, keyed_id, new_id
+
+
+async def begin(control: Control, owner: Caller, name: str, request: RetrainRequest) -> RetrainBegun:
+    """Run jobs.retrain once for the bot ``name``, as its schedule would.
+
+    Raises:
+        OpenAIError: 404; 503, this installation cannot fine-tune.
+    """
+    runner = require_runner(control)
+    async with control.database.read() as session:
+        await serving.find(session, name)
+    run = RetrainRun(id=new_id("run-"), bot=name, author=owner.name, force=request.force)
+    await asyncio.to_thread(runner.retrain, run)
+    return RetrainBegun(id=run.id, bot=name)
 
 
 async def record(session: AsyncSession, caller: Caller, request: DatasetCreate) -> Dataset:

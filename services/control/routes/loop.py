@@ -21,8 +21,10 @@ from services.control.shapes.loop import (
     DatasetPublic,
     ExamplePage,
     Progress,
+    RetrainBegun,
     RetrainClaim,
     RetrainPublic,
+    RetrainRequest,
     RetrainUpdate,
     ReviewItem,
 )
@@ -99,3 +101,11 @@ async def list_retrains(
 async def get_progress(bot: str, control: ControlDep, _: ReaderDep) -> Any:
     """How far a bot is from its next retrain."""
     return await retraining.progress(control, bot)
+
+
+@router.post("/bots/{bot}/retrain", response_model=RetrainBegun)
+async def begin_retrain(
+    bot: str, control: ControlDep, owner: OwnerDep, request: RetrainRequest | None = None
+) -> Any:
+    """Look now whether a retrain is due, and begin it; with `force` also when it is not."""
+    return await retraining.begin(control, owner, bot, request or RetrainRequest())

@@ -1,5 +1,6 @@
 """A real control on a real port, whose runner takes fine-tunes and starts none: they stay queued."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,20 @@ __all__ = ["database_url", "fresh_postgresql", "fresh_sqlite", "logs", "root", "
 BOT = "support-bot"
 
 
-@pytest.fixture
-async def house(settings: ControlSettings, root: Path) -> AsyncIterator[House]:
+@contextlib.asynccontextmanager
+async def playing(settings: ControlSettings, root: Path) -> AsyncIterator[House]:
+    """A house with a bot, whose fine-tunes stay queued."""
     async with serving(settings, root) as running:
         runner(running).tick = lambda: None  # type: ignore[method-assign]
         async with running.database.session() as session:
             owner = (await running.get("/onggi/v1/people/me"))["id"]
             await bots.ensure(session, BOT, owner, BASE, "sha256:1")
+        yield running
+
+
+@pytest.fixture
+async def house(settings: ControlSettings, root: Path) -> AsyncIterator[House]:
+    async with playing(settings, root) as running:
         yield running
 
 
@@ -69,7 +77,7 @@ async def answer(house: House, name: str, question: str, said: str = "Never.", *
             "gateway_id": "g",
             "stored": True,
             "messages": [{"role": "user", "content": question}],
-            "answer": {"role": "assistant", "content": said},
+            "answer": {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]},
         }
         | changes
     )

@@ -12,9 +12,10 @@ from jobs.curate.dataset import TRAIN
 from jobs.retrain.config import RetrainConfig
 from jobs.retrain.retraining import Outcome, retrain
 from services.control.job_folder import JobFolder
+from services.control.settings import ROOT, ControlSettings
 from services.database.tables import Feedback
-from tests.jobs.retrain.conftest import BOT, correct, end, runner
-from tests.services.control.conftest import BASE, JOB_TOKEN, House
+from tests.jobs.retrain.conftest import BOT, correct, end, playing, runner
+from tests.services.control.conftest import BASE, JOB_TOKEN, House, until
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ENOUGH = RetrainConfig(minimum=10)
@@ -212,3 +213,31 @@ def _trained(house: House, outcome: Outcome) -> str:
 def test_wrong_settings_are_sentences(wrong: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RetrainConfig(**wrong)
+
+
+async def test_an_owner_begins_one_by_a_request_and_the_command_does_it(
+    settings: ControlSettings, mlflow_url: str
+) -> None:
+    """The real command in a process of its own, as control starts it, with a real MLflow."""
+    settings = settings.model_copy(update={"mlflow_tracking_uri": mlflow_url})
+    async with playing(settings, ROOT) as house:
+        await say(house, 12)
+        path = f"/onggi/v1/bots/{BOT}/retrain"
+        _, key = await house.member()
+        assert (await house.ask("POST", path, key=key)).status_code == 403
+        assert (await house.ask("POST", "/onggi/v1/bots/nobody/retrain")).status_code == 404
+        begun = await house.post(path, {"force": True})
+        assert begun["object"] == "retrain.run"
+
+        async def claimed() -> Any:
+            rows = (await house.get("/onggi/v1/retrains"))["data"]
+            return rows and rows[0]["state"] == "started" and rows[0]
+
+        made = await until(claimed, 120)
+        assert made["author"] == "ada"
+        (job,) = await jobs(house)
+        assert job["id"] == made["job_id"]
+        log = runner(house).folder / "retrains" / f"{begun['id']}.log"
+        await until(lambda: f"{BOT}: started: fine-tune {job['id']}" in log.read_text())
+        recorded = await house.get(f"/onggi/v1/datasets/{made['dataset_digest']}", params={"bot": BOT})
+        assert recorded["figures"]["corrections"] == 12

@@ -12,8 +12,9 @@ from services.control.bases import Base
 from services.control.context import make_kubernetes_runner
 from services.control.kubernetes import watch
 from services.control.kubernetes.runner import KubernetesRunner
-from services.control.runner import FINISHED, Job, JobSpec, RunnerUnavailable
+from services.control.runner import FINISHED, Job, JobSpec, RetrainRun, RunnerUnavailable
 from services.control.settings import ROOT, ControlSettings
+from tests.charts.rendering import named, render
 from tests.services.control import fake_api_server
 from tests.services.control.fake_api_server import FakeApiServer, Object, node, now
 
@@ -455,3 +456,20 @@ def test_a_job_with_values_that_are_none_does_not_hide_the_others(
     cluster.apply(broken)
     assert [job.spec.id for job in runner.list()] == [ID]
     runner.tick()
+
+
+def test_a_retrain_that_a_person_asked_for_is_the_schedules_job_and_no_fine_tune(
+    runner: KubernetesRunner, cluster: FakeApiServer, settings: ControlSettings
+) -> None:
+    templates = named(render("rtx5090"), "ConfigMap", "onggi-jobs")["data"]
+    (settings.job_templates / "retrain.yaml").write_text(templates["retrain.yaml"])
+    request = RetrainRun(id="run-1", bot="support-bot", author="Ada", force=True)
+    runner.retrain(request)
+    runner.retrain(request)
+    job = cluster.jobs["onggi-retrain-run-1"]
+    told = environment(job, "retrain")
+    assert (told["RETRAIN_BOT"], told["RETRAIN_AUTHOR"]) == ("support-bot", "Ada")
+    assert (told["RETRAIN_FORCE"], told["RETRAIN_MINIMUM"]) == ("true", "60")
+    assert job["metadata"]["ownerReferences"][0]["name"] == "onggi-owner"
+    assert list(cluster.jobs) == ["onggi-retrain-run-1"]
+    assert runner.list() == []
