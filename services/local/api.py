@@ -24,9 +24,13 @@ class Answer:
 class Api:
     """The owner's calls; every refusal becomes a ``UserError`` with the server's own sentence."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
         self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120, trust_env=False
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=120,
+            trust_env=False,
+            transport=transport,
         )
 
     def get(self, path: str) -> dict[str, Any]:

@@ -12,103 +12,30 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 
 from common.errors import UserError
-from services.local import demo, lessons, questions, raters, state
+from services.local import acts, demo, state
 from services.local import installation as parts
+from services.local.acts import Cron
 from services.local.api import Api
-from services.local.follow import follow
 from services.local.installation import Installation
-from services.local.lessons import Lessons
 from services.local.processes import Processes
-from services.local.raters import Chatter, Rater, Traffic
-
-BOT = "kiln-helper"
-RATERS = 6
-GENERAL = 90
-"""Questions about nothing in particular that are rated beside those about the facts."""
-A_LOOK = 36
-"""Conversations that are rated between two looks of jobs.promote."""
-LOOKS = 10
-CHAT_EVERY = 3.0
-RIGHT = 0.8
-KNOWN_BEFORE = 0.1
-
-Cron = Callable[[str], None]
-"""Runs job ``retrain`` or ``promote`` once, and returns at its end."""
-
-
-@dataclass
-class Loop:
-    """The parts of one turn: the owner's API, the people, the crons, and what is asked."""
-
-    api: Api
-    cron: Cron
-    people: list[Rater]
-    malicious: Rater
-    traffic: Traffic
-    lessons: Lessons
-    console: Console
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def bot(self) -> dict[str, Any]:
-        """What is served."""
-        return self.api.get(f"/onggi/v1/bots/{BOT}")
-
-    def retrain(self) -> dict[str, Any]:
-        """Let the cron retrain, and follow what it started; the version with its verdict.
-
-        Raises:
-            UserError: nothing was started, or it failed.
-        """
-        known = {job["id"] for job in self._fine_tunes()}
-        self.cron("retrain")
-        started = [job for job in self._fine_tunes() if job["id"] not in known]
-        if not started:
-            progress = self.api.get(f"/onggi/v1/bots/{BOT}/progress")
-            raise UserError(f"jobs.retrain started nothing: {progress['sentence']}")
-        version = self.api.get(f"/onggi/v1/versions/{follow(self.api, started[0], self.console)}")
-        self.console.print(f"   {version['name']} {version['state']}: {version['sentence']}", highlight=False)
-        return version
-
-    def try_out(self, version: dict[str, Any]) -> bool:
-        """Let the cron look, with new ratings between, until it has decided on ``version``; if it serves."""
-        rule = raters.honest(self.lessons.leaks)
-        for look in range(LOOKS):
-            self.cron("promote")
-            bot = self.bot
-            if bot["champion"] == version["number"] or (look and bot["candidate"] is None):
-                break
-            asked = self.lessons.facts[look * A_LOOK :][:A_LOOK] or self.lessons.facts[:A_LOOK]
-            raters.rate_all(self.people, BOT, asked, rule, about=f"{version['name']}-look-{look}")
-        self._say_decision()
-        return bool(self.bot["champion"] == version["number"])
-
-    def _fine_tunes(self) -> list[dict[str, Any]]:
-        return list(self.api.get("/v1/fine_tuning/jobs?limit=100")["data"])
-
-    def _say_decision(self) -> None:
-        newest = self.api.get(f"/onggi/v1/bots/{BOT}/decisions?limit=1")["data"][0]
-        self.console.print(f"   {newest['author']}: {newest['action']}: {newest['reason']}", highlight=False)
 
 
 def main() -> None:
     """Start everything in a folder of its own, play, stop everything."""
     console = Console(stderr=True)
     with platform(console) as installation:
-        loop = gather(installation, console)
-        with Chatter(loop.people[0], BOT, loop.lessons.general, CHAT_EVERY):
-            play(loop)
+        url, key = installation.gateway_url, installation.secrets.api_key
+        cron = local_cron(installation)
+        loop = acts.gather(lambda credential: Api(url, credential), key, demo.BASE, cron, console)
+        acts.play(loop)
     print(json.dumps(loop.figures))
-    judge(loop.figures)
+    acts.judge(loop.figures)
 
 
 @contextmanager
@@ -133,16 +60,6 @@ def platform(console: Console) -> Iterator[Installation]:
         processes.stop()
 
 
-def gather(installation: Installation, console: Console) -> Loop:
-    """A bot that serves its base, and the people."""
-    url = installation.gateway_url
-    owner, traffic = Api(url, installation.secrets.api_key), Traffic()
-    owner.post("/onggi/v1/bots", {"name": BOT, "base": demo.BASE})
-    people = [raters.join(owner, url, f"simulated rater {number + 1}", traffic) for number in range(RATERS)]
-    malicious = raters.join(owner, url, "simulated malicious rater", traffic)
-    return Loop(owner, local_cron(installation), people, malicious, traffic, lessons.load(), console)
-
-
 def local_cron(installation: Installation) -> Cron:
     """Jobs as subprocesses, with the settings that the chart's CronJobs get."""
     settings = {
@@ -159,114 +76,3 @@ def local_cron(installation: Installation) -> Cron:
             raise UserError(f"python -m jobs.{name} ended with {ended.returncode}: see the lines above")
 
     return run
-
-
-def play(loop: Loop) -> None:
-    """The three acts."""
-    learn(loop)
-    examine(loop)
-    poison(loop)
-    erase(loop)
-    loop.figures |= {"answers": loop.traffic.answers, "errors": loop.traffic.errors}
-
-
-def learn(loop: Loop) -> None:
-    """Act one: the raters correct the base, and their version is promoted."""
-    loop.console.print("[bold]1.[/bold] simulated raters correct what the base does not know")
-    began = time.monotonic()
-    asked = loop.lessons.facts + loop.lessons.general[:GENERAL]
-    said = raters.rate_all(loop.people, BOT, asked, raters.honest(loop.lessons.leaks), about="lesson")
-    raters.accept(loop.api, said)
-    rated = time.monotonic()
-    version = loop.retrain()
-    judged = time.monotonic()
-    promoted = loop.try_out(version)
-    ended = time.monotonic()
-    loop.figures |= {
-        "rated": len(said),
-        "version": version["name"],
-        "gate": version["sentence"],
-        "promoted": promoted,
-        "seconds_rating": round(rated - began),
-        "seconds_training_and_gate": round(judged - rated),
-        "seconds_trial": round(ended - judged),
-        "seconds_first_rating_to_promotion": round(ended - began),
-    }
-
-
-def examine(loop: Loop) -> None:
-    """Ask base and bot what nobody asked before, and what has nothing to do with it."""
-    loop.console.print("[bold]2.[/bold] questions that nobody asked before")
-    held_out = [questions.Question(one.question, list(one.accept), []) for one in loop.lessons.judged]
-    unrelated = questions.load(lessons.SAMPLES / "unrelated.jsonl")
-    base, bot = (questions.ask(loop.api, model, held_out) for model in (demo.BASE, BOT))
-    calm = questions.ask(loop.api, BOT, unrelated)
-    unharmed = [calm.is_right(number) and bool(said.text) for number, said in enumerate(calm.answers)]
-    loop.figures |= {
-        "held_out": len(held_out),
-        "right": bot.right,
-        "right_base": base.right,
-        "unrelated": len(unrelated),
-        "unharmed": sum(unharmed),
-    }
-
-
-def poison(loop: Loop) -> None:
-    """Act two: one person corrects everything for the worse, a careless owner accepts it."""
-    loop.console.print("[bold]3.[/bold] a simulated malicious rater corrects everything for the worse")
-    before = loop.bot["champion"]
-    asked = loop.lessons.general[GENERAL:] + loop.lessons.facts[::2]
-    said = raters.rate_all([loop.malicious], BOT, asked, raters.malicious(asked), about="poison")
-    raters.accept(loop.api, said)
-    version = loop.retrain()
-    tried = version["state"] == "passed" and loop.try_out(version)
-    loop.figures |= {
-        "poisoned": version["name"],
-        "poisoned_state": version["state"],
-        "poisoned_gate": version["sentence"],
-        "poison_refused_by": None if tried else "canary" if version["state"] == "passed" else "gate",
-        "served_after_poison_as_before": loop.bot["champion"] == before,
-    }
-    raters.accept(loop.api, said, "rejected")
-
-
-def erase(loop: Loop) -> None:
-    """Act three: a person's words go, and the bot is retrained without them."""
-    loop.console.print("[bold]4.[/bold] a simulated rater is erased")
-    before = loop.bot["champion"]
-    loop.api.delete(f"/onggi/v1/people/{loop.people[-1].person_id}/words")
-    listed = [one["name"] for one in loop.api.get("/onggi/v1/versions")["data"] if one["erased_at"]]
-    version = loop.retrain()
-    loop.cron("promote")
-    retired = loop.api.get(f"/onggi/v1/versions/{BOT}@{before}")["state"] == "retired"
-    loop.figures |= {
-        "erased_versions": listed,
-        "retrained": version["name"],
-        "retrained_gate": version["sentence"],
-        "retrained_serves": loop.bot["champion"] == version["number"],
-        "erased_champion_retired": retired,
-    }
-
-
-def judge(figures: Mapping[str, Any]) -> None:
-    """Hold the loop to its promises.
-
-    Raises:
-        UserError: naming each promise that was not kept.
-    """
-    kept = {
-        "the new version was promoted": figures["promoted"],
-        "within 10 minutes of the first rating": figures["seconds_first_rating_to_promotion"] <= 600,
-        f"{RIGHT:.0%} of the held-out questions are right": figures["right"] >= RIGHT * figures["held_out"],
-        "the base did not know them": figures["right_base"] <= KNOWN_BEFORE * figures["held_out"],
-        "unrelated answers are unharmed": figures["unharmed"] == figures["unrelated"],
-        "no conversation saw an error": not figures["errors"],
-        "the poisoned version was refused": figures["poison_refused_by"] is not None,
-        "what was served stayed": figures["served_after_poison_as_before"],
-        "what learned from the erased is listed": figures["version"] in figures["erased_versions"],
-        "the version without them serves": figures["retrained_serves"],
-        "the one with them is retired": figures["erased_champion_retired"],
-    }
-    broken = [promise for promise, held in kept.items() if not held]
-    if broken:
-        raise UserError(f"the loop ran, but this did not hold: {'; '.join(broken)}")

@@ -109,11 +109,11 @@ class Rater:
         return str(given["id"])
 
 
-def join(owner: Api, url: str, name: str, traffic: Traffic) -> Rater:
+def join(owner: Api, open_api: Callable[[str], Api], name: str, traffic: Traffic) -> Rater:
     """A new member of the team, by an invite as people get it."""
     invite = owner.post("/onggi/v1/people/invites", {"role": "member"})
     joined = owner.post("/onggi/v1/people/join", {"token": invite["token"], "name": name})
-    return Rater(name, joined["person"]["id"], Api(url, joined["token"]), traffic)
+    return Rater(name, joined["person"]["id"], open_api(joined["token"]), traffic)
 
 
 def rate_all(

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from common.rows import held_out
+from services.local.acts import GENERAL
 from services.local.lessons import FACTS, WAYS, Lesson, load
-from services.local.loop import GENERAL
 from services.local.raters import Opinion, honest, malicious
 
 LESSONS = load()
