@@ -8,11 +8,13 @@ fetched.
 """
 
 import re
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 REGIONS = ("KR", "US")
 """Where phone numbers are written without their country's code; with it, any country's are found."""
@@ -83,11 +85,27 @@ def _known_words(text: str) -> list[str]:
     return [word for words in _CONTEXTS.values() for word in words if word in text.lower()]
 
 
+@contextmanager
+def _absent(*modules: str) -> Iterator[None]:
+    """Import as where ``modules`` are not installed: Presidio loads them if it can, seconds for nothing.
+
+    ``None`` is how Python marks a module as not to be imported.
+    """
+    marked = [module for module in modules if module not in sys.modules]
+    sys.modules.update(dict.fromkeys(marked, cast(Any, None)))
+    try:
+        yield
+    finally:
+        for module in marked:
+            del sys.modules[module]
+
+
 @lru_cache
 def _engine(regions: tuple[str, ...]) -> Any:
-    from presidio_analyzer import AnalyzerEngine, Pattern, PatternRecognizer, RecognizerRegistry
-    from presidio_analyzer import predefined_recognizers as known
-    from presidio_analyzer.nlp_engine import NoOpNlpEngine
+    with _absent("torch", "transformers"):
+        from presidio_analyzer import AnalyzerEngine, Pattern, PatternRecognizer, RecognizerRegistry
+        from presidio_analyzer import predefined_recognizers as known
+        from presidio_analyzer.nlp_engine import NoOpNlpEngine
 
     def pattern(kind: str, form: str, score: float) -> Any:
         return PatternRecognizer(

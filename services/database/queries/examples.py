@@ -66,15 +66,19 @@ async def chosen(session: AsyncSession, bot: str, *, after: Cursor | None, limit
     return [Chosen(*row) for row in (await session.execute(rows)).all()]
 
 
-async def corrections(session: AsyncSession, bot: str) -> Sequence[str]:
-    """The ids of all reviewed corrections of ``bot``'s answers that can be learned."""
+async def corrections(session: AsyncSession, bot: str) -> list[str]:
+    """The ids of the reviewed corrections of ``bot``'s answers: of several of one answer, the last."""
     rows = (
-        select(Feedback.id)
+        select(Feedback.completion_id, Feedback.id)
         .join(Completion, Completion.id == Feedback.completion_id)
         .where(Feedback.bot == bot, Feedback.state.in_(REVIEWED), Feedback.correction.is_not(None))
         .where(*_readable(Completion))
+        .order_by(Feedback.updated_at, Feedback.id)
     )
-    return (await session.scalars(rows)).all()
+    by_answer: dict[str | None, str] = {}
+    for answer, row_id in (await session.execute(rows)).all():
+        by_answer[answer] = row_id
+    return list(by_answer.values())
 
 
 async def waiting(session: AsyncSession, bot: str) -> int:

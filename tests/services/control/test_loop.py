@@ -1,12 +1,13 @@
 """From what people said to what is trained on: reviews, examples, datasets and who may train on them once."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from services.database.queries import bots
-from services.database.tables import Comparison, Completion, now
+from services.database.tables import Comparison, Completion, Feedback, now
 from tests.services.control.conftest import BASE, JOB_TOKEN, House, rows
 
 BOT = "support-bot"
@@ -159,6 +160,19 @@ async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> 
         for name in ("a", "b", "c")
     ]
     await _say(house, await _answer(house, owner, "d"), rating=-1)
+    ben, _ = await house.member()
+    async with house.database.session() as session:  # an earlier correction of the same answer, by its asker
+        earlier = {"correction": "At 11.", "state": "accepted", "updated_at": now() - timedelta(hours=1)}
+        session.add(
+            Feedback(
+                id="fb_1",
+                person_id=ben,
+                completion_id="chatcmpl-a",
+                bot=BOT,
+                conversation_key="talk-a",
+                **earlier,
+            )
+        )
     path = f"/onggi/v1/bots/{BOT}/progress"
     before = await house.get(path)
     assert (before["corrections"], before["needed"], before["base"]) == (3, 60, BASE)
