@@ -61,9 +61,9 @@ def ratings(world: World, runs: int, count: int, rng: np.random.Generator) -> It
     unrated = rng.random((runs, talks)) < world.missing + world.grudging * (liked - 0.5)
     comes = np.where(unrated, np.inf, time + rng.exponential(world.delay, (runs, talks)))
     order = np.argsort(comes, axis=1)[:, :count]
-    for column in order.T:
-        here = (np.arange(runs), column)
-        yield Ratings(person[here], candidate[here], liked[here])
+    coming = (np.take_along_axis(drawn, order, axis=1).T.copy() for drawn in (person, candidate, liked))
+    for of_all in zip(*coming, strict=True):
+        yield Ratings(*of_all)
 
 
 def _talks(world: World, count: int) -> int:
@@ -83,15 +83,13 @@ class Pairing:
 
     def __init__(self, runs: int, people: int, depth: int = 512) -> None:
         self._runs = np.arange(runs)
-        self._liked = np.zeros((runs, people, depth if people < 1000 else 2), bool)  # unpaired ratings,
-        self._waiting = np.zeros(
-            (runs, people), np.int64
-        )  # how many: above 0 the candidate's, below the other's
+        # What is unpaired, and how much of it: above 0 the candidate's, below 0 the champion's.
+        self._liked = np.zeros((runs, people, depth if people < 100 else 2), bool)
+        self._waiting = np.zeros((runs, people), np.int64)
         self._known = np.zeros((runs, people), bool)
-        self._queues = [
-            np.full((runs, people), NEVER),
-            np.full((runs, people), NEVER),
-        ]  # newcomers since when
+        self._all_known = False  # then nobody new comes, and who waits waits for themselves
+        # Newcomers of either arm, by when they came.
+        self._queues = [np.full((runs, people), NEVER), np.full((runs, people), NEVER)]
         self._time = 0
 
     def add(self, one: Ratings) -> tuple[Bools, Bools]:
@@ -111,6 +109,8 @@ class Pairing:
 
     def _newcomer(self, one: Ratings) -> tuple[Ints, Bools]:
         """Of each run: who has waited longest with one rating of the other arm, and whether they are met."""
+        if self._all_known:
+            return one.person, np.zeros(len(self._runs), bool)
         here = (self._runs, one.person)
         new = ~self._known[here]
         self._known[here] = True
@@ -124,6 +124,7 @@ class Pairing:
         for arm, queue in enumerate(self._queues):
             waits = new & ~met & (one.candidate == arm)
             queue[self._runs[waits], one.person[waits]] = self._time
+        self._all_known = bool(self._known.all())
         return partner, met
 
 
@@ -142,13 +143,20 @@ def simulate(world: World, runs: int, stops: tuple[int, ...], seed: int) -> dict
     pairing = Pairing(runs, people)
     wins, losses = np.zeros(runs, np.int64), np.zeros(runs, np.int64)
     promoted, ended = np.zeros(runs, bool), np.zeros(runs, bool)
+    promotes, ends = _decisive(stops[-1], PROMOTE_AT), _decisive(stops[-1], HARM_AT)
     outcomes = {}
     for count, one in enumerate(ratings(world, runs, 2 * stops[-1], rng), 1):
         tossed, won = pairing.add(one)
         wins += tossed & won
         losses += tossed & ~won
-        promoted |= ~ended & (log_evidence(wins, losses) >= np.log(PROMOTE_AT))
-        ended |= ~promoted & (log_evidence(losses, wins) >= np.log(HARM_AT))
+        promoted |= ~ended & promotes[wins, losses]
+        ended |= ~promoted & ends[losses, wins]
         if count % 2 == 0 and count // 2 in stops:
             outcomes[count // 2] = Outcome(int(promoted.sum()), int(ended.sum()))
     return outcomes
+
+
+def _decisive(coins: int, threshold: float) -> Bools:
+    """By how often coins fell either way, each at most ``coins`` times: whether that is enough."""
+    counts = np.arange(coins + 1)
+    return log_evidence(counts[:, None], counts[None, :]) >= np.log(threshold)

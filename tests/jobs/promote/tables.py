@@ -43,7 +43,7 @@ def _false_promotion() -> Iterable[Question]:
         World(approval, people=people, drift=drift)
         for approval in APPROVALS
         for people in PEOPLE
-        for drift in DRIFTS
+        for drift in (DRIFTS if people != 10 else (0.0,))
     ]
     odd = [
         replace(World(0.7, people=people), **change)
