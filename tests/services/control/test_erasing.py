@@ -191,6 +191,18 @@ async def test_a_persons_words_go_and_what_learned_from_them_is_listed(team: Tea
     assert (again["completions"], again["feedback"], again["versions"]) == (0, 0, ["support-bot@1"])
 
 
+async def test_words_do_not_stay_in_the_free_pages_of_a_sqlite_file(team: Team) -> None:
+    for person in (team.ben, team.cleo):
+        await erase(team, f"/onggi/v1/people/{person}/words")
+    async with team.house.database.session() as session:
+        for version in await session.scalars(select(Version)):
+            version.note = None
+    async with team.house.database.engine.connect() as connection:
+        await connection.exec_driver_sql("COMMIT")
+        await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert WORDS.encode() not in _on_disk(Path(str(team.house.database.url.database)))
+
+
 async def test_a_conversation_goes_and_the_rest_stays(team: Team) -> None:
     async with team.house.database.session() as session:
         session.add(completion("b3", team.ben, conversation_key="other"))
@@ -354,3 +366,7 @@ async def test_the_answers_side_by_side_go_from_mlflow(team: Team, mlflow: str) 
         assert await erasing.settle(control) == []
         assert (await client.get(table)).status_code >= 400
         assert await erasing.settle(control) == []
+
+
+def _on_disk(database: Path) -> bytes:
+    return database.read_bytes() + database.with_name(f"{database.name}-wal").read_bytes()
