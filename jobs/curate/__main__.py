@@ -49,7 +49,7 @@ def report(curated: Curated, config: CurateConfig) -> str:
     lines = [f"{config.bot} -> {config.output}  {curated.digest}"]
     lines += [f"  {name:<18} {rows:>6} rows" for name, rows in curated.figures["rows"].items() if rows]
     lines += [f"  {kind} replaced {count} times" for kind, count in curated.figures["personal_data"].items()]
-    lines += [f"  left out: {left.id}: {left.reason}" for left in curated.left_out]
+    lines += [f"  left out: {left.id}, {left.kind} row: {left.reason}" for left in curated.left_out]
     return "\n".join(lines)
 
 

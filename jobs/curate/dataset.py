@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +29,14 @@ class LeftOut:
     """An example that no row could be made of."""
 
     id: str
+    kind: str
     reason: str
+
+    @property
+    def place(self) -> str:
+        """Which part of which kind of row it was, without what stands there: ``chat: messages[]``."""
+        first = re.match(r"[a-z_.\[\]\d]*", self.reason)
+        return f"{self.kind}: {re.sub(r'[0-9]+', '', first[0] if first else '')}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
         "largest_cluster": max(map(len, groups)),
         "personal_data": dict(sorted(scrubber.counts.items())),
         "left_out": len(left_out),
+        "left_out_for": dict(sorted(Counter(left.place for left in left_out).items())),
     }
     digest = f"sha256:{hashlib.sha256(files[TRAIN]).hexdigest()}"
     return Curated(digest, files, _sources(rows, kept_out), figures, left_out)
@@ -100,7 +110,7 @@ def _check(drafts: Iterable[Draft], scrubber: Scrubber) -> tuple[list[Checked], 
         try:
             rows.append((draft, parse_row(0, value | origin)))
         except ValueError as error:
-            left_out.append(LeftOut(draft.example.id, f"{draft.kind} row: {error}"))
+            left_out.append(LeftOut(draft.example.id, draft.kind, str(error)))
     return rows, left_out
 
 
@@ -155,5 +165,5 @@ def _too_little(train: int, held: int, left_out: Sequence[LeftOut]) -> str:
             f"to {'judge' if train else 'train'} on: more conversations must be reviewed first"
         )
     if left_out:
-        return f"no row can be trained on: {left_out[0].id}: {left_out[0].reason}"
+        return f"no row can be trained on: {left_out[0].id}, {left_out[0].kind} row: {left_out[0].reason}"
     return "nobody's reviewed words can be trained on yet: accept some of GET /onggi/v1/feedback?state=new"

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from logging import WARNING, getLogger
 from typing import Any, cast
 
 REGIONS = ("KR", "US")
@@ -128,6 +129,7 @@ def _engine(regions: tuple[str, ...]) -> Any:
         pattern("EMAIL_ADDRESS", _EMAIL, 0.9),
         pattern("KR_BANK_ACCOUNT", _ACCOUNT, 0.1),
     ]
+    getLogger("presidio-analyzer").setLevel(WARNING)  # it tells of every recognizer, text by text
     nlp = NoOpNlpEngine([{"lang_code": _LANGUAGE, "model_name": ""}])
     nlp.load()
     return AnalyzerEngine(

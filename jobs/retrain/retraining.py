@@ -16,6 +16,8 @@ from jobs.curate.dataset import HELD_OUT, TRAIN, Curated, TooLittle
 from jobs.retrain.config import RetrainConfig
 
 FAILED = ("failed", "cancelled")
+ERASED = 409
+"""What control answers to a dataset, or to a file, whose words were erased since they were read."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,12 @@ def _start(control: ControlClient, bot: str, base: str, curated: Curated, config
     if claimed["state"] != "claimed" and (ended := _ended(control, claimed, config)):
         return Outcome(bot, "waits", ended, claimed["job_id"])
     path = f"/onggi/v1/retrains/{claimed['id']}"
-    files = _upload(control, bot, claimed["id"], curated)
+    try:
+        files = _upload(control, bot, claimed["id"], curated)
+    except ControlRefused as refused:
+        if refused.status != ERASED:
+            raise
+        return Outcome(bot, "waits", f"people's words were erased meanwhile, so it begins anew: {refused}")
     # After a failure another fine-tune is made; asked for twice, the same one.
     key = f"{claimed['id']}:{claimed['job_id'] or 'first'}:{_attempt(claimed)}"
     try:

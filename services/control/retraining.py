@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common.openai_errors import not_found
+from common.openai_errors import OpenAIError, not_found
 from services.control import serving
 from services.control.context import Control
 from services.control.fine_tunes import require_runner
@@ -21,7 +21,7 @@ from services.control.shapes.loop import (
     RetrainUpdate,
 )
 from services.database.credentials import Caller
-from services.database.queries import examples, retrains
+from services.database.queries import examples, lineage, retrains
 from services.database.tables import Bot, Dataset, Retrain, keyed_id, new_id
 
 
@@ -43,9 +43,10 @@ async def record(session: AsyncSession, caller: Caller, request: DatasetCreate) 
     """Keep what a dataset is made of, and which files will hold it; said again, it says the same.
 
     Raises:
-        OpenAIError: 404, there is no such bot.
+        OpenAIError: 404, there is no such bot; 409, some of these words were erased since they were read.
     """
     await serving.find(session, request.bot)
+    await _check_sources(session, request)
     keys = {name: f"{request.retrain_id}:{name}" for name in request.files}
     ids = {name: keyed_id("file-", caller.person_id, key) for name, key in keys.items()}
     return await retrains.record(
@@ -62,6 +63,13 @@ async def record(session: AsyncSession, caller: Caller, request: DatasetCreate) 
             figures=request.figures,
         ),
     )
+
+
+async def _check_sources(session: AsyncSession, request: DatasetCreate) -> None:
+    ids = [source.id for source in request.sources]
+    if gone := len(set(ids)) - len(await lineage.existing(session, ids)):
+        message = f"{gone} of these ratings were erased since they were read: make the dataset anew."
+        raise OpenAIError(409, message, param="sources", code="erased_meanwhile")
 
 
 async def dataset(session: AsyncSession, bot: str, digest: str) -> Dataset:

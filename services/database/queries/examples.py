@@ -75,10 +75,8 @@ async def corrections(session: AsyncSession, bot: str) -> list[str]:
         .where(*_readable(Completion))
         .order_by(Feedback.updated_at, Feedback.id)
     )
-    by_answer: dict[str | None, str] = {}
-    for answer, row_id in (await session.execute(rows)).all():
-        by_answer[answer] = row_id
-    return list(by_answer.values())
+    last = dict((await session.execute(rows)).tuples().all())
+    return list(last.values())
 
 
 async def waiting(session: AsyncSession, bot: str) -> int:

@@ -187,6 +187,10 @@ def test_what_cannot_be_a_row_is_left_out_with_its_reason() -> None:
     curated = dataset(said("a", TRAINED[0], correction="A cat.", messages=picture))
     assert {left.id for left in curated.left_out} == {"fb_a"}
     assert "only text parts" in curated.left_out[0].reason
+    assert curated.figures["left_out_for"] == {
+        "chat: messages[].content": 1,
+        "preference: input.messages[].content": 1,
+    }
     assert "fb_a" not in {source["id"] for source in curated.sources}
 
 

@@ -185,8 +185,12 @@ async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> 
     ]
     claim = {"bot": BOT, "dataset_digest": DIGEST}
     claimed = await house.post("/onggi/v1/retrains", claim, key=JOB_TOKEN)
+    gone = sources[0] | {"id": "fb_erased"}
     dataset = {"digest": DIGEST, "bot": BOT, "retrain_id": claimed["id"], "sources": sources}
     dataset |= {"figures": {"rows": 2}, "files": ["train.jsonl", "heldout.jsonl"]}
+    stale = dataset | {"sources": [*sources, gone]}
+    status, error = await house.refusal("POST", "/onggi/v1/datasets", json=stale, key=JOB_TOKEN)
+    assert (status, error["code"]) == (409, "erased_meanwhile")
     made = await house.post("/onggi/v1/datasets", dataset, key=JOB_TOKEN)
     kept = await house.get(f"/onggi/v1/datasets/{DIGEST}", params={"bot": BOT}, key=JOB_TOKEN)
     assert kept == made
