@@ -124,7 +124,7 @@ def _words(tally: Counter[Outcome]) -> str:
     if accepted:
         parts.append(f"broke {tally['broken']} of {count(accepted, 'accepted answer')}")
     if mended:
-        parts.append(f"brought back {tally['back']} of {count(mended, 'mended one')}")
+        parts.append(f"brought back {tally['back']} of {count(mended, 'mended mistake')}")
     return ", ".join(parts)
 
 

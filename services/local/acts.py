@@ -21,7 +21,7 @@ GENERAL = 110
 A_LOOK = 36
 """Conversations that are rated between two looks of jobs.promote."""
 LOOKS = 10
-CHAT_EVERY = 3.0
+CHAT_EVERY = 10.0
 RIGHT = 0.8
 KNOWN_BEFORE = 0.1
 UNHARMED = 20

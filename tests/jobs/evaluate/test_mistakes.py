@@ -76,7 +76,7 @@ def test_it_is_said_as_a_person_would() -> None:
     finding = judge_mistakes(found)
     assert finding is not None
     assert finding.words == (
-        "fixed 14 of 17 known mistakes, broke 1 of 40 accepted answers, brought back 0 of 1 mended one"
+        "fixed 14 of 17 known mistakes, broke 1 of 40 accepted answers, brought back 0 of 1 mended mistake"
     )
     assert finding.state == "passed"
     assert finding.figures["known_mistakes_fixed"] == 14

@@ -69,5 +69,5 @@ def test_the_note_shows_what_is_fixed_and_what_is_broken() -> None:
 def test_the_sentence_counts_as_a_person_would() -> None:
     assert verdict({}).sentence.startswith(
         "Held-out loss fell; fixed 2 of 3 known mistakes, broke 1 of 2 accepted answers, "
-        "brought back 1 of 2 mended ones: passed."
+        "brought back 1 of 2 mended mistakes: passed."
     )
