@@ -25,6 +25,8 @@ CHAT_EVERY = 10.0
 RIGHT = 0.8
 KNOWN_BEFORE = 0.1
 UNHARMED = 20
+RETIRED_WITHIN = 60
+"""Seconds."""
 
 Cron = Callable[[str], None]
 """Runs job ``retrain`` or ``promote`` once, and returns at its end."""
@@ -77,6 +79,14 @@ class Loop:
             raters.rate_all(self.people, BOT, asked, rule, about=f"{version['name']}-look-{look}")
         self._say_decision()
         return bool(self.bot["champion"] == version["number"])
+
+    def is_retired(self, version: str) -> bool:
+        """Whether ``version`` is retired, which control sees to in its own time."""
+        for _ in range(RETIRED_WITHIN):
+            if self.api.get(f"/onggi/v1/versions/{version}")["state"] == "retired":
+                return True
+            time.sleep(1)
+        return False
 
     def _fine_tunes(self) -> list[dict[str, Any]]:
         return list(self.api.get("/v1/fine_tuning/jobs?limit=100")["data"])
@@ -171,7 +181,7 @@ def erase(loop: Loop) -> None:
     listed = [one["name"] for one in loop.api.get("/onggi/v1/versions")["data"] if one["erased_at"]]
     version = loop.retrain()
     loop.cron("promote")
-    retired = loop.api.get(f"/onggi/v1/versions/{BOT}@{before}")["state"] == "retired"
+    retired = loop.is_retired(f"{BOT}@{before}")
     loop.figures |= {
         "erased_versions": listed,
         "retrained": version["name"],
