@@ -1,6 +1,5 @@
 """Two versions side by side in a real Chromium, before a model server that says who it is."""
 
-import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -11,13 +10,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 from playwright.async_api import BrowserContext, Page, expect
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from services.database.engine import Database
-from services.database.tables import Bot, Comparison, Person, Version
-from tests.ports import free_port
-from tests.services.gateway.fake_upstream import BASE, DONE, FakeUpstream, chunk, serving, usage
-from tests.services.ui.conftest import Team, join, started, wait
+from services.database.tables import Bot, Comparison, Decision, Person, Version
+from tests.services.gateway.fake_upstream import DONE, FakeUpstream, chunk, serving, usage
+from tests.services.ui.conftest import Team, join
 
 QUESTION = "#question textarea"
 ANSWER = "#chat .bot.message"
@@ -49,46 +47,39 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    """Gateway, control and UI as processes of their own."""
-    api, ui = free_port(), free_port()
-    team = Team(
-        f"http://127.0.0.1:{ui}", f"http://127.0.0.1:{api}", f"sk-onggi-{secrets.token_hex(22)}", BASE
-    )
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/onggi.db")
-    async with serving(Talkative()) as upstream:
-        environ = {
-            "FASTAPI_PORT": str(api),
-            "UI_PORT": str(ui),
-            "VLLM_BASE_URL": upstream.url,
-            "GATEWAY_URL": team.api_url,
-            "CONTROL_URL": team.api_url,
-            "DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/onggi.db",
-            "STORE_URL": str(tmp_path / "store"),
-            "JOBS_DIR": str(tmp_path / "jobs"),
-            "API_KEY": team.key,
-            "ADMIN_USERNAME": "Mina",
-            "ADMIN_PASSWORD": secrets.token_hex(8),
-            "JWT_SECRET_KEY": secrets.token_hex(16),
-            "CONTROL_TOKEN": secrets.token_hex(16),
-            "DEFAULT_MODEL": BASE,
-            "RUNNER": "none",
-        }
-        with started("services", environ), started("services.ui", environ):
-            for url in (team.api_url, team.ui_url):
-                await asyncio.to_thread(wait, f"{url}/health")
-            await _serve_two(database)
-            yield Shop(team, database)
+async def shop(team_without_model: Team) -> AsyncIterator[Shop]:
+    """A team whose model is there after all, with a bot."""
+    database = Database(team_without_model.database_url)
+    async with serving(Talkative(port=team_without_model.model_port)):
+        await _serve_two(database)
+        yield Shop(team_without_model, database)
+        await _forget(database)
     await database.close()
+
+
+async def _forget(database: Database) -> None:
+    async with database.session() as session:
+        await session.execute(delete(Version))
+        await session.execute(delete(Decision))
+        await session.execute(delete(Bot))
 
 
 async def _serve_two(database: Database) -> None:
     """Versions 1 (champion) and 2 (candidate, without a share) of ``helper``."""
     async with database.session() as session:
-        owner = (await session.scalars(select(Person.id))).one()
-        session.add(Bot(name="helper", person_id=owner, base=BASE, champion=1, candidate=2, generation=1))
+        owner = (await session.scalars(select(Person.id).where(Person.role == "owner"))).one()
+        session.add(
+            Bot(name="helper", person_id=owner, base="support-model", champion=1, candidate=2, generation=1)
+        )
         await session.flush()
-        made = {"bot": "helper", "person_id": owner, "base": BASE, "revision": "r", "rank": 8, "sha256": "s"}
+        made = {
+            "bot": "helper",
+            "person_id": owner,
+            "base": "support-model",
+            "revision": "r",
+            "rank": 8,
+            "sha256": "s",
+        }
         session.add_all(Version(number=number, state="passed", **made) for number in (1, 2))
 
 
