@@ -17,7 +17,6 @@ from services.control.shapes.loop import (
     Progress,
     RetrainBegun,
     RetrainPublic,
-    RetrainRequest,
     RetrainUpdate,
 )
 from services.database.credentials import Caller
@@ -25,8 +24,8 @@ from services.database.queries import examples, lineage, retrains
 from services.database.tables import Bot, Dataset, Retrain, keyed_id, new_id
 
 
-async def begin(control: Control, owner: Caller, name: str, request: RetrainRequest) -> RetrainBegun:
-    """Run jobs.retrain once for the bot ``name``, as its schedule would.
+async def begin(control: Control, author: str, name: str, *, force: bool) -> RetrainBegun:
+    """Run jobs.retrain once for the bot ``name``, as its schedule would; ``author`` asks for it.
 
     Raises:
         OpenAIError: 404; 503, this installation cannot fine-tune.
@@ -34,7 +33,7 @@ async def begin(control: Control, owner: Caller, name: str, request: RetrainRequ
     runner = require_runner(control)
     async with control.database.read() as session:
         await serving.find(session, name)
-    run = RetrainRun(id=new_id("run-"), bot=name, author=owner.name, force=request.force)
+    run = RetrainRun(id=new_id("run-"), bot=name, author=author, force=force)
     await asyncio.to_thread(runner.retrain, run)
     return RetrainBegun(id=run.id, bot=name)
 

@@ -108,4 +108,4 @@ async def begin_retrain(
     bot: str, control: ControlDep, owner: OwnerDep, request: RetrainRequest | None = None
 ) -> Any:
     """Look now whether a retrain is due, and begin it; with `force` also when it is not."""
-    return await retraining.begin(control, owner, bot, request or RetrainRequest())
+    return await retraining.begin(control, owner.name, bot, force=bool(request and request.force))
