@@ -26,7 +26,8 @@ from services.database.tables import Person, Tombstone, now
 
 # What was on its way while words were erased is in the database by then.
 AFTERWARDS = timedelta(hours=1)
-EVERYTHING = "everything"  # among the copies that are deleted: none is left that this process knows of
+# Beside the names of copies: none is left that we know of; the store's tombstones are in the database.
+EVERYTHING, STORE_READ = "everything", "tombstones of the store"
 
 
 async def erase_person(control: Control, caller: Caller, person_id: str) -> Erasure:
@@ -64,19 +65,14 @@ async def erase_conversation(control: Control, caller: Caller, key: str) -> Eras
 async def begin(control: Control) -> None:
     """Before anything is served: erase again what a restored database brought back.
 
-    A store that is away is logged, and asked again by ``settle``.
+    A store that is away is logged, and asked again by ``keep_settling``.
     """
     try:
-        store = await asyncio.to_thread(control.store)
-        kept = await asyncio.to_thread(tombstones.kept, store)
+        await _read_store(control)
     except (StorageUnavailable, OpenAIError) as error:
         logging.get("system").warning("tombstones in the store are read later", reason=str(error))
-        kept = []
     async with control.database.session() as session:
-        await erasing.merge(session, kept)
-        erased = await tombstones.replay_in(session)
-    if any(vars(erased).values()):
-        logging.get("system").warning("erased again after a restore", **vars(erased))
+        _say(await tombstones.replay_in(session))
 
 
 async def settle(control: Control) -> list[str]:
@@ -85,8 +81,7 @@ async def settle(control: Control) -> list[str]:
         late = await erasing.replay(session, await erasing.tombstones(session, now() - AFTERWARDS))
         graves = await erasing.tombstones(session)
         remains = await _remains(session, graves)
-    if any(vars(late).values()):
-        logging.get("system").info("erased what was on its way", **vars(late))
+    _say(late)
     waiting = await copies.delete(control, graves, remains)
     if waiting:
         control.erased.discard(EVERYTHING)
@@ -95,6 +90,10 @@ async def settle(control: Control) -> list[str]:
 
 async def keep_settling(control: Control) -> None:
     """One round in the background: settle for as long as something may come late, and what had to wait."""
+    if STORE_READ not in control.erased:
+        await _read_store(control)
+        async with control.database.session() as session:
+            _say(await tombstones.replay_in(session))
     async with control.database.read() as session:
         recent = await erasing.tombstones(session, now() - AFTERWARDS)
     if recent or EVERYTHING not in control.erased:
@@ -104,6 +103,21 @@ async def keep_settling(control: Control) -> None:
         if not waiting:
             control.erased.add(EVERYTHING)
     await _retire(control)
+
+
+async def _read_store(control: Control) -> None:
+    """Add the tombstones that are in the store and, after a restore, not in the database."""
+    store = await asyncio.to_thread(control.store)
+    kept = await asyncio.to_thread(tombstones.kept, store)
+    async with control.database.session() as session:
+        await erasing.merge(session, kept)
+    control.erased.add(STORE_READ)
+
+
+def _say(erased: Erased) -> None:
+    """Log what was erased besides a person's asking: restored by a backup, or on its way meanwhile."""
+    if any(vars(erased).values()):
+        logging.get("system").warning("erased again", **vars(erased))
 
 
 async def _retire(control: Control) -> None:

@@ -293,6 +293,18 @@ async def test_a_restored_backup_is_erased_again_before_it_serves(team: Team, tm
     assert (await team.versions())[1].erased_at is not None
 
 
+async def test_a_store_that_is_away_at_the_start_is_read_later(team: Team) -> None:
+    control = team.house.control
+    row = Tombstone(id="tomb_1", kind="person", subject=team.ben, author="ada", created_at=now())
+    tombstones.keep(team.store, row)
+    control.erased.clear()
+    away = replace(control, settings=control.settings.model_copy(update={"store_url": "/dev/null/store"}))
+    await erasing.begin(away)
+    assert not await team.ids(Tombstone)
+    await erasing.keep_settling(control)
+    assert await team.ids(Feedback) == {"fb_cleo"}
+
+
 async def test_a_fine_tune_on_erased_words_ends_and_keeps_none(team: Team) -> None:
     """An upload by hand is its uploader's words, whoever is quoted in it."""
     house = team.house
