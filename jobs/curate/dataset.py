@@ -165,5 +165,5 @@ def _too_little(train: int, held: int, left_out: Sequence[LeftOut]) -> str:
             f"to {'judge' if train else 'train'} on: more conversations must be reviewed first"
         )
     if left_out:
-        return f"no row can be trained on: {left_out[0].id}, {left_out[0].kind} row: {left_out[0].reason}"
+        return f"no row can be made: {left_out[0].id} ({left_out[0].place}); jobs.curate says why"
     return "nobody's reviewed words can be trained on yet: accept some of GET /onggi/v1/feedback?state=new"
