@@ -9,8 +9,8 @@ A file holds rows of one kind:
 
 Each may carry ``key`` (the conversation it came from, which decides whether it is held out) and
 ``source_id``. A chat row may carry ``onggi``, what a person thought of its last answer:
-``{"kind": "accepted"}`` or ``{"kind": "correction", "rejected": "the answer that it replaces"}``; it is judged
-by, never learned.
+``{"kind": "accepted"}`` or ``{"kind": "correction", "rejected": "the answer that it replaces"}``; it is
+judged by, never learned.
 """
 
 from common.rows.errors import DatasetError, Problem
