@@ -32,7 +32,7 @@ Side = Literal["first", "second", "tie"]
 _THANKS = {
     "first": "Thank you. The conversation goes on with the answer that you chose.",
     "second": "Thank you. The conversation goes on with the answer that you chose.",
-    "tie": "Thank you. The conversation goes on with the left one.",
+    "tie": "Thank you. The conversation goes on with the first one.",
 }
 _RANDOM = random.SystemRandom()
 
