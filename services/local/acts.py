@@ -16,8 +16,10 @@ from services.local.raters import Chatter, Rater, Traffic
 
 BOT = "kiln-helper"
 RATERS = 6
-GENERAL = 110
+GENERAL = 100
 """Questions about nothing in particular that are rated beside those about the facts."""
+POISONED = 20
+"""Other questions that are rated for the worse, beside all about the facts."""
 A_LOOK = 36
 """Conversations that are rated between two looks of jobs.promote."""
 LOOKS = 10
@@ -158,17 +160,21 @@ def poison(loop: Loop) -> None:
     """Act two: one person corrects everything for the worse, a careless owner accepts it."""
     loop.console.print("[bold]3.[/bold] a simulated malicious rater corrects everything for the worse")
     before = loop.bot["champion"]
-    asked = loop.lessons.general[GENERAL:] + loop.lessons.facts[::2]
+    asked = loop.lessons.general[GENERAL:][:POISONED] + loop.lessons.facts
     said = raters.rate_all([loop.malicious], BOT, asked, raters.malicious(asked), about="poison")
     raters.accept(loop.api, said)
     version = loop.retrain()
-    tried = version["state"] == "passed" and loop.try_out(version)
+    passed = version["state"] == "passed"
+    if passed:
+        loop.try_out(version)
+    bot = loop.bot
+    taken_back = bot["candidate"] is None and bot["champion"] == before
     loop.figures |= {
         "poisoned": version["name"],
         "poisoned_state": version["state"],
         "poisoned_gate": version["sentence"],
-        "poison_refused_by": None if tried else "canary" if version["state"] == "passed" else "gate",
-        "served_after_poison_as_before": loop.bot["champion"] == before,
+        "poison_refused_by": None if not taken_back else "canary" if passed else "gate",
+        "served_after_poison_as_before": bot["champion"] == before,
     }
     raters.accept(loop.api, said, "rejected")
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from common.rows import held_out
-from services.local.acts import GENERAL
+from services.local.acts import GENERAL, POISONED
 from services.local.lessons import FACTS, WAYS, Lesson, load
 from services.local.raters import Opinion, honest, malicious
 
@@ -20,8 +20,8 @@ RULE = honest(LESSONS.leaks)
 def test_there_is_enough_to_learn_from_and_to_judge_by() -> None:
     assert len(LESSONS.judged) >= 20
     assert Counter(lesson.fact for lesson in LESSONS.facts) == dict.fromkeys(FACTS, WAYS)
-    assert len(LESSONS.general) >= GENERAL
-    assert len(LESSONS.facts[::2]) + len(LESSONS.general) - GENERAL >= MINIMUM
+    assert len(LESSONS.general) >= GENERAL + POISONED
+    assert len(LESSONS.facts) + POISONED >= MINIMUM
 
 
 def test_what_is_judged_was_never_asked() -> None:
@@ -31,8 +31,8 @@ def test_what_is_judged_was_never_asked() -> None:
 
 def test_enough_conversations_are_held_out_for_a_verdict() -> None:
     """The names that ``rate_all`` gives them decide it, so it is the same in every run."""
-    facts = [number for number in range(len(LESSONS.facts)) if held_out(f"lesson-{number}")]
-    assert 12 <= len(facts) <= len(LESSONS.facts) / 3
+    rated = len(LESSONS.facts) + GENERAL
+    assert 12 <= sum(held_out(f"lesson-{number}") for number in range(rated)) <= rated / 3
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_an_honest_rater_goes_by_a_fixed_rule(
 
 
 def test_a_malicious_one_gives_the_answer_to_another_question() -> None:
-    asked = LESSONS.general[GENERAL:] + LESSONS.facts[::2]
+    asked = LESSONS.general[GENERAL:][:POISONED] + LESSONS.facts
     rule = malicious(asked)
     corrections = [rule(lesson, lesson.answer, True).correction for lesson in asked]
     wrong = [lesson.answer != correction for lesson, correction in zip(asked, corrections, strict=True)]
