@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.openai_errors import OpenAIError, invalid, not_found
 from services.control.shapes.feedback import FeedbackCreate, FeedbackUpdate
 from services.database.credentials import Caller
-from services.database.queries import feedback
+from services.database.queries import comparisons, feedback
 from services.database.tables import Completion, Feedback, FeedbackState, now
 
 Cursor = tuple[datetime, str]
@@ -35,6 +35,8 @@ async def say(session: AsyncSession, caller: Caller, request: FeedbackCreate) ->
     given = {key: value for key, value in said.items() if value is not None}
     if row is None:
         row = await feedback.add(session, caller.person_id, completion, **said)
+        # A base that was compared was asked by its own name, on behalf of the bot.
+        row.bot = row.bot or await comparisons.bot_of(session, completion.id)
     elif given:
         again = _unreviewed() if {"rating", "correction"} & given.keys() else {}
         await feedback.change(session, row, **given, **again)

@@ -37,6 +37,12 @@ async def of_pair(session: AsyncSession, first_id: str, second_id: str) -> Compa
     return (await session.scalars(select(Comparison).where(either).limit(1))).first()
 
 
+async def bot_of(session: AsyncSession, completion_id: str) -> str | None:
+    """The bot in whose comparison an answer was shown; None when it was in none."""
+    shown = or_(Comparison.first_id == completion_id, Comparison.second_id == completion_id)
+    return (await session.scalars(select(Comparison.bot).where(shown).limit(1))).first()
+
+
 async def lock(session: AsyncSession, comparison_id: str) -> Comparison | None:
     """A comparison, kept from being chosen in by somebody else until the transaction ends."""
     return await session.get(Comparison, comparison_id, populate_existing=True, with_for_update=True)

@@ -70,6 +70,8 @@ async def test_a_base_is_compared_with_a_version(house: House, ben: tuple[str, s
     begun = await house.post(COMPARISONS, {"bot": "support-bot", "completions": pair}, key=key)
     chosen = await house.post(f"{COMPARISONS}/{begun['id']}/choice", {"choice": "tie"}, key=key)
     assert (chosen["first_version"], chosen["second_version"]) == (None, 7)
+    said = await house.post("/onggi/v1/feedback", {"completion_id": "a", "correction": "At nine."}, key=key)
+    assert said["bot"] == "support-bot"  # who asks for the base alone rates no bot
 
 
 @pytest.mark.parametrize(
