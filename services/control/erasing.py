@@ -22,6 +22,7 @@ from services.database import tombstones
 from services.database.credentials import Caller
 from services.database.queries import erasing, files, losses, served
 from services.database.queries.erasing import Erased
+from services.database.queries.losses import Loss
 from services.database.tables import Person, Tombstone, now
 
 # What was on its way while words were erased is in the database by then.
@@ -78,10 +79,14 @@ async def begin(control: Control) -> None:
 async def settle(control: Control) -> list[str]:
     """Erase what came in late, and delete what is left of copies; a sentence for each thing that waits."""
     async with control.database.session() as session:
-        late = await erasing.replay(session, await erasing.tombstones(session, now() - AFTERWARDS))
+        _say(await erasing.replay(session, await erasing.tombstones(session, now() - AFTERWARDS)))
+    async with control.database.read() as session:
         graves = await erasing.tombstones(session)
-        remains = await _remains(session, graves)
-    _say(late)
+        lost = await losses.losses(
+            session
+        )  # takes a second where there is much: nobody waits for it to write
+    async with control.database.session() as session:
+        remains = await _remains(session, graves, lost)
     waiting = await copies.delete(control, graves, remains)
     if waiting:
         control.erased.discard(EVERYTHING)
@@ -129,16 +134,11 @@ async def _retire(control: Control) -> None:
     await copies.delete_adapters(control)
 
 
-async def _remains(session: AsyncSession, graves: Sequence[Tombstone]) -> Remains:
-    lost = await losses.losses(session)
+async def _remains(session: AsyncSession, graves: Sequence[Tombstone], lost: Sequence[Loss]) -> Remains:
     versions = await losses.settle(session, lost)
     uploads = await erasing.uploads(session, graves)
     ids = {file for loss in lost for file in loss.files} | uploads
-    return Remains(
-        files=await files.deletions(session, ids),
-        uploads=uploads,
-        versions=versions,
-    )
+    return Remains(files=await files.deletions(session, ids), uploads=uploads, versions=versions)
 
 
 async def _finish(control: Control, rows: Sequence[Tombstone], erased: Erased) -> Erasure:
