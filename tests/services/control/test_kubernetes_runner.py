@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from common.errors import TooBigError, UserError
+from common.storage import open_store
 from services.control.bases import Base
 from services.control.context import make_kubernetes_runner
 from services.control.kubernetes import watch
@@ -313,6 +314,21 @@ def test_cancelling_deletes_both_jobs_and_the_rows_and_the_job_stays_listed(
     assert not (Path(settings.store_url) / "jobs" / ID).exists()
     assert runner.cancel(ID) == cancelled
     assert runner.cancel("ftjob-none") is None
+
+
+def test_rows_that_a_job_left_can_be_removed_and_it_stays_listed(
+    runner: KubernetesRunner, settings: ControlSettings, tmp_path: Path
+) -> None:
+    start(runner, tmp_path)
+    runner.tick()
+    runner.cancel(ID)
+    store = open_store(settings.store_url)
+    store.put_bytes(
+        b"rows of a job whose record was written before they were dropped", f"jobs/{ID}/train.jsonl"
+    )
+    runner.forget_rows(ID)
+    assert not store.list(f"jobs/{ID}")
+    assert the(runner).status.state == "cancelled"
 
 
 def test_a_cancel_that_was_cut_off_is_finished_by_the_next_control(
