@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from common import logging
 from common.control_client import ControlClient
-from common.errors import run
+from common.errors import UserError, run
 from common.job_config import parse
 from jobs.curate.curating import connect
 from jobs.retrain.config import RetrainConfig
@@ -28,8 +28,19 @@ def main() -> None:
     config = parse(RetrainConfig, sys.argv[1:], prog="python -m jobs.retrain")
     logging.configure("retrain")
     control = connect(config)
-    for bot in bots(control, config):
+    failed = [bot for bot in bots(control, config) if not retrained(control, bot, config)]
+    if failed:
+        raise UserError(f"{', '.join(failed)} could not be looked at: see above")
+
+
+def retrained(control: ControlClient, bot: str, config: RetrainConfig) -> bool:
+    """Retrain one bot, and say what became of it; False after a mistake, which is no other bot's."""
+    try:
         print(sentence(retrain(control, bot, config, datetime.now(UTC))), flush=True)
+    except UserError as error:
+        print(f"{bot}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def bots(control: ControlClient, config: RetrainConfig) -> list[str]:

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from common.control_client import ControlClient
+from common.errors import UserError
 from jobs.curate.dataset import TRAIN
+from jobs.retrain import __main__ as command
 from jobs.retrain.config import RetrainConfig
 from jobs.retrain.retraining import Outcome, retrain
 from services.control.job_folder import JobFolder
@@ -241,3 +244,27 @@ async def test_an_owner_begins_one_by_a_request_and_the_command_does_it(
         await until(lambda: f"{BOT}: started: fine-tune {job['id']}" in log.read_text())
         recorded = await house.get(f"/onggi/v1/datasets/{made['dataset_digest']}", params={"bot": BOT})
         assert recorded["figures"]["corrections"] == 12
+
+
+async def test_one_bots_mistake_keeps_no_other_from_its_retrain(
+    house: House,
+    control: ControlClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await house.post("/onggi/v1/bots", {"name": "a-bot", "base": BASE})
+
+    def half(control: ControlClient, bot: str, config: RetrainConfig, now: datetime) -> Outcome:
+        if bot == "a-bot":
+            raise UserError("MLflow refuses it")
+        return retrain(control, bot, config, now)
+
+    monkeypatch.setattr(command, "retrain", half)
+    monkeypatch.setenv("CONTROL_URL", str(house.http.base_url))
+    monkeypatch.setenv("CONTROL_TOKEN", JOB_TOKEN)
+    monkeypatch.setattr(sys, "argv", ["retrain"])
+    with pytest.raises(UserError, match="a-bot could not be looked at"):
+        await asyncio.to_thread(command.main)
+    told = capsys.readouterr()
+    assert "a-bot: MLflow refuses it" in told.err
+    assert f"{BOT}: waits: 0 of 60 corrections until the next retrain" in told.out
