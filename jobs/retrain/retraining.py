@@ -114,10 +114,9 @@ def _attempt(claimed: dict[str, Any]) -> str:
 def _ended(control: ControlClient, claimed: dict[str, Any], config: RetrainConfig) -> str | None:
     """Why a dataset that was trained on, or refused, is not trained on again; None when it is to be."""
     if claimed["state"] == "refused":
-        return (
-            None if config.force else f"it was refused before: {claimed['reason']}; mend that and use force"
-        )
-    job = control.get(f"/v1/fine_tuning/jobs/{claimed['job_id']}")
+        reason = f"it was refused before: {claimed['reason']}; mend that and use force"
+        return None if config.force else reason
+    job = _job(control, claimed["job_id"])
     if job["status"] not in FAILED:
         return f"nothing was said since {claimed['job_id']}, which learned from the same rows"
     if config.force:

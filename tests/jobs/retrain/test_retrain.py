@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -75,9 +76,11 @@ async def test_nothing_begins_below_the_minimum_nor_for_words_that_were_learned_
     assert (await run(control)).sentence == "0 of 10 corrections until the next retrain"
     forced = RetrainConfig(minimum=10, force=True)
     assert "nothing was said since" in (await run(control, forced)).sentence
+    shutil.rmtree(runner(house).folder / str(first.job_id))  # its record is gone, what it made is not
+    assert "nothing was said since" in (await run(control, forced)).sentence
     await say(house, 10, start=10)
     second = await run(control)
-    assert (second.state, len(await jobs(house))) == ("started", 2)
+    assert (second.state, len(await jobs(house))) == ("started", 1)
 
 
 @both_databases
