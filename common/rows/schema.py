@@ -17,6 +17,21 @@ from common.rows.split import conversation_key
 Kind = Literal["chat", "preference", "label"]
 
 
+class Opinion(Strict):
+    """What a person thought of the row's last answer: accepted it, or wrote it in place of ``rejected``."""
+
+    kind: Literal["correction", "accepted"]
+    rejected: str | None = None
+
+    @model_validator(mode="after")
+    def _only_a_correction_rejects(self) -> Self:
+        if self.kind == "correction" and not (self.rejected or "").strip():
+            raise ValueError("a correction says which answer it rejected")
+        if self.kind == "accepted" and self.rejected is not None:
+            raise ValueError("an accepted answer rejects none: leave rejected out")
+        return self
+
+
 @dataclass(frozen=True)
 class BaseRow:
     """What every row has; ``line`` counts from 1."""
@@ -36,13 +51,18 @@ class BaseRow:
 
 @dataclass(frozen=True)
 class ChatRow(BaseRow):
-    """A conversation whose assistant messages are learned, unless their weight is 0."""
+    """A conversation whose assistant messages are learned, unless their weight is 0.
+
+    ``opinion`` is for judging only.
+    """
 
     kind: Kind = "chat"
+    opinion: Opinion | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The row as it is written to a file."""
-        return self._conversation() | self._common()
+        said = {"onggi": self.opinion.model_dump(exclude_none=True)} if self.opinion else {}
+        return self._conversation() | self._common() | said
 
 
 @dataclass(frozen=True)
@@ -132,9 +152,13 @@ class _Origin(Strict):
 
 
 class _ChatModel(Conversation, _Origin):
+    onggi: Opinion | None = None
+
     @model_validator(mode="after")
     def _has_an_answer(self) -> Self:
         require_answer(self.messages)
+        if self.onggi and self.onggi.rejected == self.messages[-1].content:
+            raise ValueError("onggi.rejected is the row's own answer: it is corrected in nothing")
         if all(message.weight == 0 for message in self.messages if message.role == "assistant"):
             raise ValueError("every assistant message has weight 0: there is nothing to learn")
         return self
@@ -142,7 +166,7 @@ class _ChatModel(Conversation, _Origin):
     def row(self, line: int) -> ChatRow:
         messages = self.plain_messages()
         key = self.key or conversation_key(messages)
-        return ChatRow(line, key, self.source_id, messages, self.plain_tools())
+        return ChatRow(line, key, self.source_id, messages, self.plain_tools(), opinion=self.onggi)
 
 
 class _LabelModel(Conversation, _Origin):

@@ -2,9 +2,10 @@
 
     python -m jobs.evaluate --version support-bot@7 --data held_out.jsonl --output out
 
-Losses come from vLLM itself, on the serving base and precision: held-out loss must fall (one-sided 95 %
-bound, bootstrap by conversation) and the regression set must not get worse by more than a margin. And it must
-be the adapter at all that answers: token ids and log-probabilities are compared with the trainer's own.
+Losses come from vLLM itself, on the serving base and precision: held-out loss must fall against what the bot
+serves now (one-sided 95 % bound, bootstrap by conversation), what it breaks must not surely outnumber what it
+fixes, and the regression set must not get worse than with the base by more than a margin. And it must be the
+adapter at all that answers: token ids and log-probabilities are compared with the trainer's own.
 
 Writes ``result.json``, ``note.md`` and ``answers.jsonl`` to the output folder, then to MLflow and control.
 Exit codes: 0 judged, whatever the verdict, or no vLLM to judge with; 2 configuration, data or an adapter that
@@ -16,12 +17,13 @@ import sys
 from logging import WARNING, getLogger
 
 from common import errors, logging
-from common.control_client import ControlClient, ControlUnavailable
+from common.control_client import ControlUnavailable
 from common.job_config import parse
 from common.verdict import Verdict
 from jobs.evaluate import report, tracking
 from jobs.evaluate.config import EvaluateConfig
 from jobs.evaluate.judge import judge
+from jobs.evaluate.reference import dataset, open_control
 from jobs.evaluate.version import find_version, open_the_store
 from jobs.evaluate.vllm_client import Away
 
@@ -41,7 +43,7 @@ def evaluate(config: EvaluateConfig) -> Verdict:
     store = open_the_store(config.store_url)
     version = find_version(config, store)
     judgement = judge(config, version, store)
-    verdict = report.make_verdict(judgement, version)
+    verdict = report.make_verdict(judgement, version, dataset(config, version))
     report.write(config.output, version, verdict, judgement.answers)
     if config.mlflow_tracking_uri:
         tracking.record(config.mlflow_tracking_uri, version, verdict, judgement.answers)
@@ -56,11 +58,11 @@ def report_to_control(config: EvaluateConfig, verdict: Verdict) -> None:
         Away: it does not answer.
         ControlRefused: it said no.
     """
-    if not config.control_url:
+    client = open_control(config)
+    if client is None:
         return
-    token = config.control_token.get_secret_value() if config.control_token else ""
     try:
-        ControlClient(config.control_url, token).report_verdict(config.name, verdict)
+        client.report_verdict(config.name, verdict)
     except ControlUnavailable as error:
         raise Away(str(error)) from None
 

@@ -10,6 +10,7 @@ from common.job_config import Environment, JobConfig
 from common.models import default_cache_dir
 from common.names import VersionName
 
+BASE = "base"
 REGRESSION = Path(__file__).resolve().parents[1] / "samples" / "regression.jsonl"
 
 
@@ -21,6 +22,11 @@ class EvaluateConfig(JobConfig):
     version: str = Field(description="the version to judge, such as support-bot@7")
     data: str | None = Field(
         None, description="held-out rows: a JSON Lines file, or its address in the store"
+    )
+    against: str = Field(
+        "",
+        description="what it must improve on: a version such as support-bot@6, or base; "
+        "default: what the bot serves now, as control says, and the base where it has no version",
     )
     regression: str = Field(
         str(REGRESSION), description="rows on which nothing may get worse, as for data; 200 are shipped"
@@ -69,6 +75,13 @@ class EvaluateConfig(JobConfig):
     def _is_a_version(cls, value: str) -> str:
         if VersionName.parse(value) is None:
             raise ValueError(f"{value!r} names no version: write it as support-bot@7")
+        return value
+
+    @field_validator("against")
+    @classmethod
+    def _is_a_version_or_the_base(cls, value: str) -> str:
+        if value not in ("", BASE) and VersionName.parse(value) is None:
+            raise ValueError(f"{value!r} is neither a version, such as support-bot@6, nor {BASE}")
         return value
 
     @property

@@ -39,38 +39,41 @@ class Rules:
     seed: int
 
 
-def judge_held_out(losses: Losses | None, rules: Rules) -> Finding:
-    """Improvement on the held-out conversations: passed when its lower bound is above 0."""
+def judge_held_out(losses: Losses | None, rules: Rules, *, against: str) -> Finding:
+    """Improvement on what ``against`` names, on the held-out conversations: its lower bound is above 0."""
     if losses is None:
         return Finding("insufficient data", "No held-out conversations were given")
-    before, after = losses.mean(losses.base), losses.mean(losses.adapter)
+    before, after = losses.mean(losses.reference), losses.mean(losses.adapter)
     conversations = len(set(losses.keys))
     figures = {
-        "held_out_loss_base": before,
+        "held_out_loss_served": before,
         "held_out_loss_adapter": after,
         "held_out_improvement": before - after,
         "held_out_conversations": conversations,
         "held_out_rows": len(losses.keys),
         "held_out_tokens": float(losses.tokens.sum()),
     }
-    moved = f"Held-out loss {_moved(before, after)} nats a token"
+    moved = f"Held-out loss {_moved(before, after)} nats a token against {against}"
     if conversations < rules.minimum_conversations:
         words = (
-            f"{moved} on {_count(conversations, 'conversation')}, fewer than the "
+            f"{moved} on {count(conversations, 'conversation')}, fewer than the "
             f"{rules.minimum_conversations} that a verdict needs"
         )
         return Finding("insufficient data", words, figures)
-    lower = bound("lower", losses.base - losses.adapter, losses.tokens, losses.keys, rules)
+    lower = bound("lower", losses.reference - losses.adapter, losses.tokens, losses.keys, rules)
     figures["held_out_improvement_lower"] = lower
     sure = f"95 % sure of at least {lower:.2f}" if lower > 0 else f"95 % sure only of {lower:+.3f}"
-    words = f"{moved} ({sure}) on {_count(conversations, 'conversation')}"
+    words = f"{moved} ({sure}) on {count(conversations, 'conversation')}"
     return Finding("passed" if lower > 0 else "refused", words, figures)
 
 
 def judge_regression(losses: Losses, rules: Rules) -> Finding:
-    """Non-inferiority on the regression set: refused unless the upper bound is under the margin."""
-    change = losses.mean(losses.adapter) - losses.mean(losses.base)
-    upper = bound("upper", losses.adapter - losses.base, losses.tokens, losses.keys, rules)
+    """Non-inferiority to the base on the regression set: refused unless the upper bound is under the margin.
+
+    To the base, which stays the same: margins over what is served would add up from version to version.
+    """
+    change = losses.mean(losses.adapter) - losses.mean(losses.reference)
+    upper = bound("upper", losses.adapter - losses.reference, losses.tokens, losses.keys, rules)
     figures = {
         "regression_change": change,
         "regression_change_upper": upper,
@@ -106,9 +109,9 @@ def bound(
         rules: ``resamples`` and ``seed`` of the bootstrap, which is deterministic.
     """
     change, tokens = _by_conversation(change, tokens, keys)
-    count = len(change)
+    size = len(change)
     mean, error = _ratio(change, tokens)
-    drawn = np.random.default_rng(rules.seed).integers(0, count, (rules.resamples, count))
+    drawn = np.random.default_rng(rules.seed).integers(0, size, (rules.resamples, size))
     means, errors = _ratio(change[drawn], tokens[drawn])
     studentised = np.divide(means - mean, errors, out=np.zeros_like(means), where=errors > 0)
     quantile = np.quantile(studentised, CONFIDENCE if side == "lower" else 1 - CONFIDENCE)
@@ -123,11 +126,11 @@ def _by_conversation(change: Floats, tokens: Floats, keys: Sequence[str]) -> tup
 
 def _ratio(change: Floats, tokens: Floats) -> tuple[Floats, Floats]:
     """Ratio of sums and its standard error over the last axis, for one sample or many at once."""
-    count = change.shape[-1]
+    size = change.shape[-1]
     total = tokens.sum(-1)
     mean = change.sum(-1) / total
     residuals = change - mean[..., None] * tokens
-    return mean, np.sqrt((residuals**2).sum(-1) * count / (count - 1)) / total
+    return mean, np.sqrt((residuals**2).sum(-1) * size / (size - 1)) / total
 
 
 def _moved(before: float, after: float) -> str:
@@ -135,5 +138,6 @@ def _moved(before: float, after: float) -> str:
     return f"{verb} from {before:.2f} to {after:.2f}"
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def count(number: int, thing: str, several: str = "") -> str:
+    """``1 token``, ``2 tokens``; ``several`` is the plural where it has no s."""
+    return f"{number} {thing}" if number == 1 else f"{number} {several or thing + 's'}"

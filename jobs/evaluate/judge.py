@@ -1,40 +1,34 @@
-"""The evaluation's stages, in order: wait, load, compare trainer and server, score, answer, decide."""
+"""The evaluation's stages, in order: wait, load, score, compare trainer and server, answer, decide."""
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.rows import ChatRow
 from common.storage import Store
 from common.verdict import State
+from jobs.evaluate.answers import Answer, answer
 from jobs.evaluate.config import EvaluateConfig
 from jobs.evaluate.gate import Finding, Rules, combine, judge_held_out, judge_regression
+from jobs.evaluate.mistakes import Opinions, Outcome, encode_opinions, judge_mistakes, outcomes
 from jobs.evaluate.parity import compare, load_tokenizer, start_trainer
-from jobs.evaluate.scores import Models, Rows, load_rows, measure
+from jobs.evaluate.reference import Reference, find_reference
+from jobs.evaluate.scores import Models, Rows, load_rows, score
 from jobs.evaluate.version import Version, fetch_adapter, fetch_rows
 from jobs.evaluate.vllm_client import Vllm
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One held-out question, what was expected, and what base and adapter say."""
-
-    key: str
-    question: str
-    expected: str
-    base: str
-    adapter: str
-
-
-@dataclass(frozen=True)
 class Judgement:
-    """What the evaluation found; ``findings`` are the gate's rules, ``parity`` None where it was left out."""
+    """What the evaluation found; ``findings`` are the gate's rules, ``parity`` None where it was left out.
+
+    ``against`` says in words what the adapter was compared with.
+    """
 
     findings: list[Finding]
     parity: Finding | None = None
     answers: list[Answer] = field(default_factory=list)
+    against: str = ""
 
     @property
     def state(self) -> State:
@@ -44,9 +38,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Sets:
-    """What is judged on: held-out conversations, where there are any, and the regression set."""
+    """What is judged on: held-out conversations with people's opinions of them, and the regression set."""
 
     held_out: Rows | None
+    opinions: Opinions
     regression: Rows
 
     def spread(self, count: int) -> Rows:
@@ -60,7 +55,7 @@ def judge(config: EvaluateConfig, version: Version, store: Store) -> Judgement:
 
     Raises:
         UserError: rows, base or version cannot be used; the sentence says which and why.
-        Away: vLLM or the store went away meanwhile.
+        Away: vLLM, control or the store went away meanwhile.
     """
     if not config.vllm_url:
         return Judgement([Finding("not judged", "no vLLM is configured (VLLM_BASE_URL)")])
@@ -70,28 +65,48 @@ def judge(config: EvaluateConfig, version: Version, store: Store) -> Judgement:
         if not is_ready(vllm, config, version):
             words = f"vLLM at {vllm.url} did not answer within {config.wait:g} s"
             return Judgement([Finding("not judged", words)])
-        vllm.load(str(version.name))
-        return judge_sets(vllm, config, version, sets, adapter_folder(config, version, store, work))
+        reference = find_reference(config, version, store)
+        for model in (reference.model, str(version.name)):
+            vllm.load(model)
+        adapter = adapter_folder(config, version, store, work)
+        return judge_sets(vllm, config, version, reference, sets, adapter)
 
 
 def judge_sets(
-    vllm: Vllm, config: EvaluateConfig, version: Version, sets: Sets, adapter: Path | None
+    vllm: Vllm,
+    config: EvaluateConfig,
+    version: Version,
+    reference: Reference,
+    sets: Sets,
+    adapter: Path | None,
 ) -> Judgement:
     """Score both sets through vLLM; with the files of ``adapter``, compare trainer and server as well."""
-    models = Models(version.base.name, str(version.name))
+    to_base = Models(version.base.name, str(version.name))
+    to_served = Models(reference.model, str(version.name))
     rules = Rules(config.margin, config.minimum_conversations, config.resamples, config.seed)
     compared = sets.spread(config.parity_rows)
     # The trainer's forward pass takes one core while vLLM, on another or on a GPU, reads the rows.
     trained = start_trainer(version.base.path, adapter, compared.examples) if adapter else None
-    held_out = judge_held_out(measure(vllm, sets.held_out, models) if sets.held_out else None, rules)
-    regression = judge_regression(measure(vllm, sets.regression, models), rules)
-    parity = compare(vllm, compared, models, trained) if trained else None
-    answers = (
-        answer(vllm, sets.held_out.rows[: config.answers], config.answer_tokens, models)
-        if sets.held_out
-        else []
-    )
-    return Judgement([held_out, regression], parity, answers)
+    findings, found = judge_opinions(vllm, sets, to_served, rules, reference.words)
+    regression = score(vllm, sets.regression.examples, to_base)
+    findings.append(judge_regression(regression.losses(sets.regression.keys), rules))
+    parity = compare(vllm, compared, to_base, trained) if trained else None
+    limits = {"count": config.answers, "max_tokens": config.answer_tokens}
+    answers = answer(vllm, sets.held_out, found, to_served, **limits) if sets.held_out else []
+    return Judgement(findings, parity, answers, reference.words)
+
+
+def judge_opinions(
+    vllm: Vllm, sets: Sets, models: Models, rules: Rules, against: str
+) -> tuple[list[Finding], dict[int, Outcome]]:
+    """What the held-out rows say, and what became of each that a person had an opinion of."""
+    if sets.held_out is None:
+        return [judge_held_out(None, rules, against=against)], {}
+    scored = score(vllm, sets.held_out.examples, models)
+    found = outcomes(vllm, sets.opinions, scored, models)
+    improvement = judge_held_out(scored.losses(sets.held_out.keys), rules, against=against)
+    mistakes = judge_mistakes(list(found.values()))
+    return [improvement, *([mistakes] if mistakes else [])], found
 
 
 def open_vllm(config: EvaluateConfig) -> Vllm:
@@ -108,7 +123,11 @@ def load_sets(config: EvaluateConfig, version: Version, work: Path) -> Sets:
         path = fetch_rows(address, work)
         return load_rows(path, tokenizer, max_length=config.max_length, truncate=config.truncate)
 
-    return Sets(None if config.data is None else load(config.data), load(config.regression))
+    held_out = None if config.data is None else load(config.data)
+    opinions = encode_opinions(
+        held_out.rows if held_out else [], tokenizer, max_length=config.max_length, truncate=config.truncate
+    )
+    return Sets(held_out, opinions, load(config.regression))
 
 
 def adapter_folder(config: EvaluateConfig, version: Version, store: Store, work: Path) -> Path | None:
@@ -131,22 +150,3 @@ def is_ready(vllm: Vllm, config: EvaluateConfig, version: Version) -> bool:
             f"{', '.join(served)}: give --vllm-url of the server that has it"
         )
     return served is not None
-
-
-def answer(vllm: Vllm, rows: Sequence[ChatRow], max_tokens: int, models: Models) -> list[Answer]:
-    """Greedy answers of both models to the last question of each row."""
-
-    def ask(pair: tuple[ChatRow, str]) -> str:
-        row, model = pair
-        return vllm.answer(model, row.messages[:-1], row.tools, max_tokens=max_tokens)
-
-    said = vllm.map(ask, [(row, model) for row in rows for model in models])
-    return [
-        Answer(row.key, _last_question(row), str(row.messages[-1].get("content") or ""), *pair)
-        for row, pair in zip(rows, zip(said[::2], said[1::2], strict=True), strict=True)
-    ]
-
-
-def _last_question(row: ChatRow) -> str:
-    asked = [message["content"] for message in row.messages[:-1] if message["role"] == "user"]
-    return str(asked[-1]) if asked else ""

@@ -35,12 +35,12 @@ SHARE = 0.25
 
 def compare(vllm: Vllm, rows: Rows, models: Models, trained: Future[list[Floats]]) -> Finding:
     """Compare on ``rows`` what vLLM serves with the trainer's log-probabilities ``trained``."""
-    differs = first_different_prompt(vllm, rows.rows, rows.examples, models.base)
+    differs = first_different_prompt(vllm, rows.rows, rows.examples, models.reference)
     if differs is not None:
         words = f"vLLM makes other token ids of line {differs} than training did: the chat templates differ"
         return Finding("refused", words)
     with_adapter = supervised_logprobs(vllm, models.adapter, rows.examples)
-    without = supervised_logprobs(vllm, models.base, rows.examples)
+    without = supervised_logprobs(vllm, models.reference, rows.examples)
     parts = (np.concatenate(part) for part in (trained.result(), with_adapter, without))
     return judge_parity(*parts, rows=len(rows.rows))
 

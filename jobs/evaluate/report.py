@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.storage import open_store
 from common.verdict import State, Verdict
-from jobs.evaluate.gate import Finding
-from jobs.evaluate.judge import Answer, Judgement
+from jobs.evaluate.answers import Answer
+from jobs.evaluate.gate import Finding, count
+from jobs.evaluate.judge import Judgement
+from jobs.evaluate.mistakes import BROKEN
 from jobs.evaluate.version import Version
 
 EXAMPLES = 8
-"""Answers shown side by side in the note; all are in answers.jsonl."""
+"""Answers in each of the note's tables; all are in answers.jsonl."""
 CELL = 240
 """Characters of a table's cell."""
 
@@ -24,11 +27,12 @@ ENDINGS: dict[State, str] = {
 }
 
 
-def make_verdict(judgement: Judgement, version: Version) -> Verdict:
-    """The verdict in words, with all figures and the note."""
+def make_verdict(judgement: Judgement, version: Version, dataset: Mapping[str, Any]) -> Verdict:
+    """The verdict in words, with all figures and the note; ``dataset`` is what control says of its rows."""
     figures = {key: value for finding in _findings(judgement) for key, value in finding.figures.items()}
     sentence = _sentence(judgement)
-    note = _note(judgement, version, sentence, figures)
+    learned = [part for part in (_people(dataset), _origin(version)) if part]
+    note = _note(judgement, version, sentence, learned, figures)
     return Verdict(state=judgement.state, sentence=sentence, figures=figures, note=note)
 
 
@@ -61,17 +65,67 @@ def _capital(words: str) -> str:
     return words if words.startswith("vLLM") else words[:1].upper() + words[1:]
 
 
-def _note(judgement: Judgement, version: Version, sentence: str, figures: dict[str, float]) -> str:
-    parts = [f"# {version.name}: {judgement.state}", sentence, "## Learned from", _origin(version)]
+def _note(
+    judgement: Judgement, version: Version, sentence: str, learned: list[str], figures: dict[str, float]
+) -> str:
+    name, answers = str(version.name), judgement.answers
+    parts = [f"# {name}: {judgement.state}", sentence, "## Learned from", *learned]
+    if "known_mistakes" in figures:
+        parts += ["## Fixed", _fixed(judgement.against, figures), *_changed(answers, ["fixed"], name)]
+        parts += [
+            "## Broke",
+            _broke(judgement.against, figures),
+            *_changed(answers, ["broken", "back"], name),
+        ]
     if figures:
         lines = [(name.replace("_", " "), f"{value:.4g}") for name, value in figures.items()]
         parts += ["## Figures", "Losses and differences in nats per token.", _table(("", ""), lines)]
-    if judgement.answers:
-        shown = judgement.answers[:EXAMPLES]
-        rows = [(one.question, one.expected, one.base, one.adapter) for one in shown]
-        heads = ("held-out question", "a person's answer", "base", str(version.name))
+    if answers:
+        rows = [(one.question, one.expected, one.served, one.adapter) for one in answers[:EXAMPLES]]
+        heads = ("held-out question", "a person's answer", judgement.against, name)
         parts += ["## Side by side", _table(heads, rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _fixed(against: str, figures: dict[str, float]) -> str:
+    fixed, known = figures["known_mistakes_fixed"], figures["known_mistakes"]
+    return (
+        f"{fixed:.0f} of {known:.0f}. A known mistake is a held-out correction to which {against} gives no "
+        "higher log-probability a token than to the answer that it replaced; fixed is one to which this "
+        "version does."
+    )
+
+
+def _broke(against: str, figures: dict[str, float]) -> str:
+    broken, accepted = figures["accepted_answers_broken"], figures["accepted_answers"]
+    back, mended = figures["mended_mistakes_back"], figures["mended_mistakes"]
+    return (
+        f"{broken:.0f} of {accepted:.0f} accepted answers, whose log-probability a token is more than "
+        f"{BROKEN:g} lower than with {against}; and {back:.0f} of {mended:.0f} mistakes that {against} no "
+        "longer makes are back."
+    )
+
+
+def _changed(answers: Sequence[Answer], outcomes: Sequence[str], name: str) -> list[str]:
+    """A table of the answers with one of these outcomes; nothing where there are none."""
+    rows = [
+        (one.question, one.rejected, one.expected, one.adapter) for one in answers if one.outcome in outcomes
+    ]
+    heads = ("held-out question", "rejected", "a person's answer", name)
+    return [_table(heads, rows[:EXAMPLES])] if rows else []
+
+
+def _people(dataset: Mapping[str, Any]) -> str:
+    """Whose words they are, by number; empty where people rated nothing."""
+    sources = dataset.get("sources", [])
+    if not sources:
+        return ""
+    learned = [source for source in sources if not source["held_out"]]
+    people = {source["person_id"] for source in learned}
+    return (
+        f"What {count(len(people), 'person', 'people')} said in {count(len(learned), 'opinion')}, with "
+        f"{count(len(sources) - len(learned), 'more', 'more')} held out to judge by."
+    )
 
 
 def _origin(version: Version) -> str:

@@ -1,4 +1,4 @@
-"""Losses of rows: how surprised base and adapter are by the answers that people wrote, token by token."""
+"""Log-probabilities of rows: how surprised two models are by the answers people wrote, token by token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +25,11 @@ class Rows:
     def __add__(self, other: "Rows") -> "Rows":
         return Rows(self.rows + other.rows, self.examples + other.examples)
 
+    @property
+    def keys(self) -> list[str]:
+        """Each row's conversation."""
+        return [row.key for row in self.rows]
+
     def spread(self, count: int) -> "Rows":
         """``count`` of the rows (or all, where there are fewer), evenly spread over the file."""
         chosen = np.unique(np.linspace(0, len(self.rows) - 1, min(count, len(self.rows))).round().astype(int))
@@ -32,24 +37,42 @@ class Rows:
 
 
 class Models(NamedTuple):
-    """The names by which vLLM serves the two models that are compared."""
+    """The names by which vLLM serves the two models that are compared: the adapter and what it is held to."""
 
-    base: str
+    reference: str
     adapter: str
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Summed loss in nats of each row (n,) by base and by adapter, over ``tokens`` (n,) supervised tokens."""
+    """Summed loss in nats of each row (n,) by both models, over ``tokens`` (n,) supervised tokens."""
 
     keys: list[str]
     tokens: Floats
-    base: Floats
+    reference: Floats
     adapter: Floats
 
     def mean(self, which: Floats) -> float:
-        """Nats per supervised token of ``self.base`` or ``self.adapter``."""
+        """Nats per supervised token of ``self.reference`` or ``self.adapter``."""
         return float(which.sum() / self.tokens.sum())
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Log-probabilities of every token of each example, by reference and by adapter, in nats."""
+
+    examples: Sequence[Example]
+    reference: list[Floats]
+    adapter: list[Floats]
+
+    def losses(self, keys: list[str]) -> Losses:
+        """Summed over each example's supervised tokens; ``keys`` are the rows' conversations."""
+        masks = [np.array(example.supervised) for example in self.examples]
+        sums = [
+            np.array([-found[mask].sum() for found, mask in zip(scored, masks, strict=True)])
+            for scored in (self.reference, self.adapter)
+        ]
+        return Losses(keys, np.array([float(mask.sum()) for mask in masks]), *sums)
 
 
 def load_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", *, max_length: int, truncate: bool) -> Rows:
@@ -66,19 +89,15 @@ def load_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", *, max_length: i
 def supervised_logprobs(vllm: Vllm, model: str, examples: Sequence[Example]) -> list[Floats]:
     """For each example, ``model``'s log-probabilities at its supervised tokens, in nats."""
 
-    return vllm.map(lambda example: _score(vllm, model, example), examples)
+    def score(example: Example) -> Floats:
+        found: Floats = vllm.logprobs(model, example.input_ids)[np.array(example.supervised)]
+        return found
+
+    return vllm.map(score, examples)
 
 
-def measure(vllm: Vllm, rows: Rows, models: Models) -> Losses:
-    """Losses of ``rows`` by both ``models``, in one pass that keeps vLLM busy."""
-    pairs = [(model, example) for example in rows.examples for model in models]
-
-    scored = vllm.map(lambda pair: -_score(vllm, *pair).sum(), pairs)
-    sums = np.array(scored, dtype=np.float64).reshape(-1, 2)
-    tokens = np.array([sum(example.supervised) for example in rows.examples], dtype=np.float64)
-    return Losses([row.key for row in rows.rows], tokens, sums[:, 0], sums[:, 1])
-
-
-def _score(vllm: Vllm, model: str, example: Example) -> Floats:
-    found: Floats = vllm.logprobs(model, example.input_ids)[np.array(example.supervised)]
-    return found
+def score(vllm: Vllm, examples: Sequence[Example], models: Models) -> Scored:
+    """Log-probabilities of ``examples`` by both ``models``, in one pass that keeps vLLM busy."""
+    pairs = [(model, example.input_ids) for example in examples for model in models]
+    found = vllm.map(lambda pair: vllm.logprobs(*pair), pairs)
+    return Scored(examples, found[::2], found[1::2])

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.registry import Registry
 from common.verdict import Verdict
-from jobs.evaluate.judge import Answer
+from jobs.evaluate.answers import Answer
 from jobs.evaluate.version import Version
 from jobs.evaluate.vllm_client import Away
 
@@ -54,7 +54,7 @@ def _record_on_run(tracking_uri: str, run_id: str, verdict: Verdict, answers: Se
 
 
 def _table(answers: Sequence[Answer]) -> dict[str, list[Any]]:
-    columns = ["question", "expected", "base", "adapter"]
+    columns = ["question", "expected", "rejected", "served", "adapter", "outcome"]
     return {
         "columns": columns,
         "data": [[getattr(answer, column) for column in columns] for answer in answers],

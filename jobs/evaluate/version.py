@@ -33,7 +33,7 @@ def find_version(config: EvaluateConfig, store: Store) -> Version:
     registered = Registry(config.mlflow_tracking_uri).get(name) if config.mlflow_tracking_uri else None
     if config.mlflow_tracking_uri and registered is None:
         raise UserError(f"{name} is not in MLflow at {config.mlflow_tracking_uri}: register it first")
-    manifest = _read_manifest(name, store)
+    manifest = read_files(name, store)
     if registered and registered.tags.sha256 != manifest.sha256:
         raise UserError(f"{name}: MLflow and the store hold different adapters: register it again")
     base = resolve(config.base or manifest.base, config.model_cache_dir)
@@ -93,7 +93,13 @@ def fetch_rows(address: str, folder: Path) -> Path:
     return local
 
 
-def _read_manifest(name: VersionName, store: Store) -> AdapterManifest:
+def read_files(name: VersionName, store: Store) -> AdapterManifest:
+    """What the store says of version ``name``.
+
+    Raises:
+        UserError: it has no files there, or they are damaged.
+        Away: the store does not answer.
+    """
     try:
         return read_manifest(store.get_bytes(f"{name.folder}/{MANIFEST}"), name)
     except FileNotFoundError:

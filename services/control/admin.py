@@ -1,4 +1,7 @@
-"""The admin pages: tables to look at behind a login of their own, with no way around a decision's swap."""
+"""The admin pages: tables to look at behind a login of their own, with no way around a decision's swap.
+
+The one thing that is begun here is a retrain, which decides nothing.
+"""
 
 import hashlib
 import time
@@ -7,24 +10,31 @@ from types import new_class
 from typing import Any
 
 from fastapi import FastAPI
-from sqladmin import Admin, ModelView
+from sqladmin import Admin, ModelView, action
 from sqladmin.authentication import AuthenticationBackend
 from sqladmin.fields import SelectField
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from common import logging
+from common.openai_errors import OpenAIError
+from services.control import retraining
 from services.control.context import Control
 from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.tables import (
     Bot,
+    Comparison,
     Completion,
+    Dataset,
     Decision,
     Feedback,
     File,
     Invite,
     Key,
     Person,
+    Retrain,
+    Tombstone,
     Version,
 )
 
@@ -96,11 +106,30 @@ _PERSON_FORM = {
     "form_args": {"role": {"choices": ["owner", "member"]}},
 }
 
+
+@action("retrain", "Retrain", "Train it now on what people said, whatever minimum, hours and budget say?")
+async def _retrain(_: ModelView, request: Request) -> Response:
+    """The button on a bot's page: as POST /onggi/v1/bots/{bot}/retrain with ``force``."""
+    control: Control = request.app.state.control
+    try:
+        for name in filter(None, request.query_params.get("pks", "").split(",")):
+            await retraining.begin(control, control.settings.admin_username, name, force=True)
+    except OpenAIError as refused:
+        return PlainTextResponse(refused.message, refused.status)
+    return RedirectResponse(request.url_for("admin:list", identity="retrain"), 303)
+
+
 VIEWS: list[type[ModelView]] = [
     _view(Person, "People", "user", "id name email role created_at disabled_at", **_PERSON_FORM),
     _view(Invite, "Invites", "envelope", "id role person_id created_at expires_at used_at used_by"),
     _view(Key, "Keys", "key", "id person_id name prefix store_default created_at revoked_at"),
-    _view(Bot, "Bots", "robot", "name base champion previous candidate share generation created_at"),
+    _view(
+        Bot,
+        "Bots",
+        "robot",
+        "name base champion previous candidate share shadow pinned generation created_at",
+        retrain=_retrain,
+    ),
     _view(Version, "Versions", "code-branch", "bot number state sentence base rank job_id created_at"),
     _view(
         Decision,
@@ -119,8 +148,17 @@ VIEWS: list[type[ModelView]] = [
         Feedback,
         "Feedback",
         "thumbs-up",
-        "id person_id bot version rating correction comment state updated_at",
+        "id person_id bot version rating correction comment state reviewed_by updated_at",
     ),
+    _view(
+        Comparison,
+        "Comparisons",
+        "scale-balanced",
+        "id person_id bot first_version second_version choice created_at chosen_at",
+    ),
+    _view(Dataset, "Datasets", "table", "digest bot figures training_file validation_file created_at"),
+    _view(Retrain, "Retrains", "rotate", "id bot state job_id reason author dataset_digest updated_at"),
+    _view(Tombstone, "Tombstones", "eraser", "id kind subject author created_at"),
 ]
 
 
@@ -132,5 +170,6 @@ def mount(app: FastAPI, control: Control) -> None:
         title="Onggi",
         authentication_backend=Login(control.settings),
     )
+    admin.admin.state.control = control
     for view in VIEWS:
         admin.add_view(view)

@@ -13,16 +13,19 @@ from common.asgi import Observed
 from common.logging import project_version
 from common.openai_errors import install_handlers, respond, unavailable
 from common.storage import StorageUnavailable
-from services.control import admin, background
+from services.control import admin, background, erasing
 from services.control.context import Control, make_control
 from services.control.limits import BodyLimit
 from services.control.routes import (
     bots,
+    comparisons,
     conversations,
     feedback,
     files,
     fine_tuning,
     keys,
+    lineage,
+    loop,
     people,
     system,
     versions,
@@ -32,7 +35,20 @@ from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.upgrade import upgrade
 
-_ROUTES = (files, fine_tuning, bots, versions, feedback, people, keys, conversations, system)
+_ROUTES = (
+    files,
+    fine_tuning,
+    bots,
+    versions,
+    feedback,
+    comparisons,
+    loop,
+    lineage,
+    people,
+    keys,
+    conversations,
+    system,
+)
 
 
 def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastAPI:
@@ -76,6 +92,7 @@ async def _lifespan(_: FastAPI, control: Control) -> AsyncIterator[None]:
         api_key = settings.api_key.get_secret_value()
         await credentials.ensure_owner(session, settings.admin_username, api_key)
     try:
+        await erasing.begin(control)
         async with background.running(control):
             yield
     finally:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 from common import logging
+from common.openai_errors import OpenAIError
 from common.storage import StorageUnavailable
-from services.control import repair, uploads
+from services.control import erasing, repair, uploads
 from services.control.context import Control
 from services.control.fine_tune_views import estimate_finish, result_file_id
 from services.control.fine_tunes import incoming_folder
@@ -31,6 +32,7 @@ async def running(control: Control) -> AsyncIterator[None]:
         "jobs": (TICK_SECONDS, look_after_jobs),
         "trainings": (TELL_SECONDS, tell_gateways),
         "repair": (repair.SECONDS, repair.repair),
+        "erasing": (repair.SECONDS, erasing.keep_settling),
     }
     tasks = [asyncio.create_task(_every(seconds, name, do, control)) for name, (seconds, do) in work.items()]
     try:
@@ -98,7 +100,7 @@ async def _every(
     while True:
         try:
             await do(control)
-        except (RunnerUnavailable, StorageUnavailable) as error:
+        except (RunnerUnavailable, StorageUnavailable, OpenAIError) as error:
             logging.get("system").warning("background work waits", work=name, reason=str(error))
         except Exception:  # whatever it was, the next round comes
             logging.get("system").exception("background work failed", work=name)

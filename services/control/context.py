@@ -1,6 +1,7 @@
 """What one control process works with, made once and handed to its routes and background work."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +21,18 @@ from services.database.engine import Database
 
 @dataclass(frozen=True)
 class Control:
-    """Settings and clients. ``runner`` and ``registry`` are None where the installation has none."""
+    """Settings and clients. ``runner`` and ``registry`` are None where the installation has none.
+
+    ``making`` is held while a fine-tune is made that must be made once; control has one replica.
+    ``erased`` names the copies of erased words that this process has deleted.
+    """
 
     settings: ControlSettings
     database: Database
     runner: Runner | None
     registry: Registry | None
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
+    erased: set[str] = field(default_factory=set)
 
     def store(self) -> Store:
         """The object store; blocks, so call it in a thread.

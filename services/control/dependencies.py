@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,6 +11,7 @@ from common.openai_errors import OpenAIError
 from services.control.context import Control
 from services.database import credentials
 from services.database.credentials import Caller
+from services.database.queries.bots import Author
 
 # No errors of its own: refusals are ours, in OpenAI's shape.
 _bearer = HTTPBearer(auto_error=False, description="An API key, or a session token.")
@@ -85,7 +86,7 @@ JobToken = Depends(_job)
 
 
 async def _reader(control: ControlDep, token: Token) -> Caller:
-    """A person, or a job, which reads as the first owner: datasets are made of everybody's words."""
+    """A person, or a job, which is let in as the first owner: datasets are made of everybody's words."""
     if not is_job(control, token):
         return await _caller(control, token)
     async with control.database.read() as session:
@@ -96,6 +97,38 @@ async def _reader(control: ControlDep, token: Token) -> Caller:
 
 
 ReaderDep = Annotated[Caller, Depends(_reader)]
+# The same where something is made: a retrain uploads files and asks for a fine-tune.
+PersonOrJobDep = ReaderDep
+
+
+def _owner_or_job(caller: ReaderDep) -> Caller:
+    return _owner(caller)
+
+
+OwnerOrJobDep = Annotated[Caller, Depends(_owner_or_job)]
+
+
+async def _decider(control: ControlDep, token: Token) -> Author:
+    """Who decides what is served: an owner or, on what people said, the job that may."""
+    if is_job(control, token):
+        return Author(None, "jobs.promote")
+    owner = _owner(await _caller(control, token))
+    return Author(owner.person_id, owner.name)
+
+
+DeciderDep = Annotated[Author, Depends(_decider)]
+
+
+def _idempotency_key(
+    key: Annotated[
+        str | None,
+        Header(alias="Idempotency-Key", max_length=255, description="the same key makes the same thing once"),
+    ] = None,
+) -> str | None:
+    return key
+
+
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 
 
 def _unauthorized(token: str) -> OpenAIError:

@@ -26,29 +26,39 @@ from services.control.settings import ROOT, ControlSettings
 from services.control.shapes.fine_tuning import Hyperparameters, JobCreate
 from services.database.credentials import Caller
 from services.database.queries import bots, files
-from services.database.tables import File, new_id
+from services.database.tables import File, keyed_id, new_id
 
 RECIPES = ROOT / "jobs" / "recipes"
 # What a recipe names so that it runs by hand as it stands; through the API the request says it.
 _OF_THE_JOB = frozenset({"bot", "base", "data", "validation", "output", "restart"})
 
 
-async def create(control: Control, caller: Caller, request: JobCreate) -> Job:
+async def create(control: Control, caller: Caller, request: JobCreate, key: str | None = None) -> Job:
     """Check everything that can be checked before a GPU is asked for, then hand the job to the runner.
+
+    ``key`` is the caller's for this job: asked for again with it, the first one is the answer.
 
     Raises:
         OpenAIError: 400 with what is wrong and where; 503 when this installation cannot fine-tune now.
     """
     runner = require_runner(control)
+    if key is None:
+        return await _create(control, runner, caller, request, new_id("ftjob-"))
+    job_id = keyed_id("ftjob-", caller.person_id, key)
+    async with control.making:  # one at a time: of two with one key, the later finds the earlier's
+        job = await asyncio.to_thread(runner.get, job_id)
+        return job or await _create(control, runner, caller, request, job_id)
+
+
+async def _create(control: Control, runner: Runner, caller: Caller, request: JobCreate, job_id: str) -> Job:
     bot = _bot(request)
     asked = _hyperparameters(request)
-    base = await asyncio.to_thread(_base, request.model, control.settings)
+    base = await asyncio.to_thread(base_model, request.model, control.settings)
     training = await _file(control, caller, request.training_file, "training_file")
     validation = None
     if request.validation_file:
         validation = await _file(control, caller, request.validation_file, "validation_file")
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
-    job_id = new_id("ftjob-")
     spec = JobSpec(
         id=job_id,
         person_id=caller.person_id,
@@ -165,20 +175,25 @@ def _mistakes(param: str) -> Iterator[None]:
         raise invalid(str(error), param) from None
 
 
-def _base(name: str, settings: ControlSettings) -> Base:
+def base_model(name: str, settings: ControlSettings, param: str = "model") -> Base:
+    """The base model called ``name``.
+
+    Raises:
+        OpenAIError: 400, there is none here; ``param`` is the request's field that named it.
+    """
     if VersionName.parse(name):
         message = (
             f"{name} is an adapter, and every version is trained from the base on all rows: name the base."
         )
-        raise invalid(message, "model", "model_not_found")
+        raise invalid(message, param, "model_not_found")
     if models.looks_like_a_path(name):
-        raise invalid(f"model {name!r} is a path: name a base model that was downloaded.", "model")
+        raise invalid(f"{param} {name!r} is a path: name a base model that was downloaded.", param)
     try:
         if settings.base_models:
             return find_base(name, settings.base_models)
         found = models.resolve(name, settings.model_cache_dir)
     except UserError as error:
-        raise invalid(str(error), "model", "model_not_found") from None
+        raise invalid(str(error), param, "model_not_found") from None
     return Base(name=found.name, source=name, revision=found.revision)
 
 

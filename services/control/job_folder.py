@@ -22,6 +22,7 @@ from services.control.runner import Job, JobEvent, JobSpec, JobStatus, step_even
 
 TRAIN = "train.jsonl"
 HELD_OUT = "held_out.jsonl"
+_RECORD = ("spec.json", "status.json", "events.jsonl", "finetune.yaml")
 
 
 class JobFolder:
@@ -88,6 +89,15 @@ class JobFolder:
             return dict(json.loads((self.output / "result.json").read_bytes()))
         except (FileNotFoundError, ValueError):
             return {}
+
+    def forget_rows(self) -> None:
+        """Remove all but what was asked for, how it went and its figures."""
+        kept = {self.path / name for name in _RECORD} | {self.output / "metrics.jsonl"}
+        for path in sorted(self.path.rglob("*"), reverse=True):  # what is in a folder before the folder
+            if path.is_file() and path not in kept:
+                path.unlink()
+            elif path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
     def log(self, step: str) -> Path:
         """Where a step's output goes."""

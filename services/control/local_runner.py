@@ -16,7 +16,7 @@ from pathlib import Path
 from common import logging
 from services.control import processes
 from services.control.job_folder import JobFolder
-from services.control.runner import FINISHED, Job, JobError, JobEvent, JobSpec, JobStatus
+from services.control.runner import FINISHED, Job, JobError, JobEvent, JobSpec, JobStatus, RetrainRun
 from services.control.settings import ROOT
 
 ATTEMPTS = 2
@@ -83,6 +83,27 @@ class LocalRunner:
             return (self._job(job_id).output / "metrics.jsonl").read_bytes()
         except FileNotFoundError:
             return None
+
+    def forget_rows(self, job_id: str) -> None:
+        """Remove every row, answer and log that a job which has ended keeps; its record and figures stay."""
+        if job_id in self._ids():
+            self._job(job_id).forget_rows()
+
+    def retrain(self, request: RetrainRun) -> None:
+        """Run ``jobs.retrain`` once, beside control; its log lies in ``retrains``."""
+        folder = self.folder / "retrains"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{request.id}.log").open("ab") as log, self._lock:
+            self._children[request.id] = subprocess.Popen(
+                [sys.executable, "-m", "jobs.retrain"],
+                cwd=self._root,
+                env=self._job_environment(folder) | request.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        logging.get("system").info("retrain asked for", retrain=request.id, bot=request.bot)
 
     def tick(self) -> None:
         """See to supervisors that died, then start the oldest queued job unless one is under way."""

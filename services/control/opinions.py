@@ -1,14 +1,16 @@
 """What people say about answers, and what they may read of it: their own words, an owner everybody's."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.openai_errors import OpenAIError, invalid, not_found
 from services.control.shapes.feedback import FeedbackCreate, FeedbackUpdate
 from services.database.credentials import Caller
-from services.database.queries import feedback
-from services.database.tables import Completion, Feedback
+from services.database.queries import comparisons, feedback
+from services.database.tables import Completion, Feedback, FeedbackState, now
 
 Cursor = tuple[datetime, str]
 
@@ -17,7 +19,8 @@ async def say(session: AsyncSession, caller: Caller, request: FeedbackCreate) ->
     """Keep what the caller says about an answer; said again about the same answer, it replaces.
 
     Raises:
-        OpenAIError: 404, no such answer of theirs; 400, a correction of an answer whose text is not stored.
+        OpenAIError: 404, no such answer of theirs; 400, a correction of an answer whose text is not stored;
+            403, a member cannot accept.
     """
     completion = await session.get(Completion, request.completion_id)
     if completion is None or not (caller.is_owner or completion.person_id == caller.person_id):
@@ -25,13 +28,21 @@ async def say(session: AsyncSession, caller: Caller, request: FeedbackCreate) ->
     if request.correction is not None and not completion.stored:
         message = "This answer's text is not stored, so it cannot be corrected: ask with store: true."
         raise invalid(message, "correction")
-    said = request.model_dump(exclude={"completion_id"})
-    earlier = await feedback.of(session, caller.person_id, completion.id)
-    if earlier is None:
-        return await feedback.add(session, caller.person_id, completion, **said)
+    if request.state is not None and not caller.is_owner:
+        raise _owners_only()
+    said = request.model_dump(include={"rating", "correction", "comment"})
+    row = await feedback.of(session, caller.person_id, completion.id)
     given = {key: value for key, value in said.items() if value is not None}
-    await feedback.change(session, earlier, **given)
-    return earlier
+    if row is None:
+        row = await feedback.add(session, caller.person_id, completion, **said)
+        # A base that was compared was asked by its own name, on behalf of the bot.
+        row.bot = row.bot or await comparisons.bot_of(session, completion.id)
+    elif given:
+        again = _unreviewed() if {"rating", "correction"} & given.keys() else {}
+        await feedback.change(session, row, **given, **again)
+    if request.state is not None:
+        await feedback.change(session, row, **_reviewed(caller, request.state))
+    return row
 
 
 async def change(session: AsyncSession, caller: Caller, row_id: str, request: FeedbackUpdate) -> Feedback:
@@ -45,11 +56,35 @@ async def change(session: AsyncSession, caller: Caller, row_id: str, request: Fe
         raise not_found(f"No feedback {row_id!r} of yours.", "id")
     given = request.model_dump(exclude_unset=True)
     if "state" in given and not caller.is_owner:
-        raise OpenAIError(403, "Only an owner accepts or rejects feedback.", param="state")
+        raise _owners_only()
     if given.get("state", "") is None:
         raise invalid("state cannot be null: leave it out.", "state")
-    await feedback.change(session, row, **given)
+    await feedback.change(session, row, **(given | _became(caller, row, given)))
     return row
+
+
+def _became(caller: Caller, row: Feedback, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a change makes of the row's review."""
+    if "state" in given:
+        return _reviewed(caller, given["state"])
+    if row.person_id != caller.person_id:
+        return _reviewed(caller, "fixed") if given.get("correction") else {}
+    # A comment is not learned from: it changes nothing that was accepted.
+    return _unreviewed() if {"rating", "correction"} & given.keys() else {}
+
+
+def _reviewed(owner: Caller, state: FeedbackState) -> dict[str, Any]:
+    if state == "new":
+        return _unreviewed()
+    return {"state": state, "reviewed_by": owner.person_id, "reviewed_at": now()}
+
+
+def _unreviewed() -> dict[str, Any]:
+    return {"state": "new", "reviewed_by": None, "reviewed_at": None}
+
+
+def _owners_only() -> OpenAIError:
+    return OpenAIError(403, "Only an owner accepts or rejects feedback.", param="state")
 
 
 def cursor(row: Feedback) -> str:

@@ -92,6 +92,22 @@ class Job(BaseModel):
     status: JobStatus
 
 
+class RetrainRun(BaseModel):
+    """One run of ``jobs.retrain`` that a person asked for; ``id`` names the run, ``author`` the person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    bot: str
+    author: str
+    force: bool
+
+    def environment(self) -> dict[str, str]:
+        """What the job reads besides what it always does."""
+        told = {"BOT": self.bot, "AUTHOR": self.author, "FORCE": str(self.force).lower()}
+        return {f"RETRAIN_{name}": value for name, value in told.items()}
+
+
 class RunnerUnavailable(Exception):
     """What runs the fine-tunes does not answer now; worth asking again."""
 
@@ -137,6 +153,12 @@ class Runner(Protocol):
 
     def results(self, job_id: str) -> bytes | None:
         """The figures of every step as JSON Lines, None before the first."""
+
+    def forget_rows(self, job_id: str) -> None:
+        """Remove every row, answer and log that a job which has ended keeps; its record and figures stay."""
+
+    def retrain(self, request: RetrainRun) -> None:
+        """Run ``jobs.retrain`` once; what it makes of it is told by what it makes: a fine-tune, or none."""
 
     def tick(self) -> None:
         """Look after the jobs: start what is queued, see to what died. Called every second or so."""

@@ -1,12 +1,24 @@
 """Which version a bot serves: every decision reads the row, checks, and swaps it by its generation."""
 
+import asyncio
 from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.names import VersionName
 from common.openai_errors import OpenAIError, invalid, not_found
-from services.control.shapes.bots import CandidateUpdate, Promotion, Rollback
+from services.control.context import Control
+from services.control.fine_tunes import base_model
+from services.control.shapes.bots import (
+    Asked,
+    BotCreate,
+    CandidateUpdate,
+    Inconclusive,
+    Pin,
+    Promotion,
+    Rollback,
+    Unpin,
+)
 from services.database.credentials import Caller
 from services.database.queries import bots, versions
 from services.database.queries.bots import Author, Served
@@ -25,27 +37,45 @@ async def find(session: AsyncSession, name: str) -> Bot:
     return bot
 
 
-async def promote(session: AsyncSession, owner: Caller, name: str, request: Promotion) -> Bot:
+async def create(control: Control, owner: Caller, request: BotCreate) -> Bot:
+    """Make a bot that answers with its base.
+
+    Raises:
+        OpenAIError: 400, there is no such base here; 409, there is a bot of that name.
+    """
+    base, revision = request.base, ""
+    if control.runner is not None:  # else the base is whatever the endpoint upstream has
+        found = await asyncio.to_thread(base_model, request.base, control.settings, "base")
+        base, revision = found.name, found.revision
+    async with control.database.session() as session:
+        if not await bots.ensure(session, request.name, owner.person_id, base, revision or None):
+            raise OpenAIError(
+                409, f"There is a bot {request.name!r} already.", param="name", code="bot_exists"
+            )
+        return await find(session, request.name)
+
+
+async def promote(session: AsyncSession, author: Author, name: str, request: Promotion) -> Bot:
     """Make a version the champion; what was champion is kept as ``previous``, a trial ends.
 
     Raises:
-        OpenAIError: 400, it may not be served; 404; 409, another decision came first.
+        OpenAIError: 400, it may not be served; 404; 409, another decision came first, or a job asks and the
+            bot is pinned.
     """
-    bot = await _decide_on(session, name, request.generation)
+    bot = await _decide_on(session, author, name, request)
     version = await _servable(session, bot, request.version, request.force, request.reason)
     if bot.champion == version.number:
         raise OpenAIError(409, f"{name}@{version.number} is the champion already.", code="already_champion")
-    served = Served(version.base, version.revision, champion=version.number, previous=bot.champion)
-    return await _swap(session, bot, served, "promote", owner, request.reason, version)
+    return await _swap(session, bot, _crowned(bot, version), "promote", author, request, version)
 
 
-async def roll_back(session: AsyncSession, owner: Caller, name: str, request: Rollback) -> Bot:
+async def roll_back(session: AsyncSession, author: Author, name: str, request: Rollback) -> Bot:
     """Serve what was served before: the previous champion, or the base where there was none; a trial ends.
 
     Raises:
-        OpenAIError: 400, there is nothing to go back to; 404; 409, another decision came first.
+        OpenAIError: 400, there is nothing to go back to; 404; 409, as for ``promote``.
     """
-    bot = await _decide_on(session, name, request.generation)
+    bot = await _decide_on(session, author, name, request)
     if bot.champion is None:
         raise invalid(f"{name} serves its base: there is nothing to roll back to. Promote a version instead.")
     version = None
@@ -54,35 +84,91 @@ async def roll_back(session: AsyncSession, owner: Caller, name: str, request: Ro
         if version is None or version.state == "retired":
             raise invalid(f"{name}@{bot.previous} is retired: promote another version instead.")
     base, revision = (version.base, version.revision) if version else (bot.base, bot.revision)
-    served = Served(base, revision, champion=bot.previous, previous=bot.champion)
-    return await _swap(session, bot, served, "rollback", owner, request.reason, version)
+    served = Served(base, revision, champion=bot.previous, previous=bot.champion, pinned=bot.pinned)
+    return await _swap(session, bot, served, "rollback", author, request, version)
 
 
-async def set_candidate(session: AsyncSession, owner: Caller, name: str, request: CandidateUpdate) -> Bot:
-    """Begin, change or end the trial of a version beside the champion.
+async def set_candidate(session: AsyncSession, author: Author, name: str, request: CandidateUpdate) -> Bot:
+    """Begin, change or end the trial of a version beside the champion, shown to a share or in shadow.
 
     Raises:
-        OpenAIError: 400, it may not be served; 404; 409, another decision came first.
+        OpenAIError: 400, it may not be served; 404; 409, as for ``promote``.
     """
-    bot = await _decide_on(session, name, request.generation)
-    served = Served(bot.base, bot.revision, champion=bot.champion, previous=bot.previous)
+    bot = await _decide_on(session, author, name, request)
     if request.version is None:
-        return await _swap(session, bot, served, "candidate", owner, request.reason, None)
+        return await _swap(session, bot, _without_trial(bot), "candidate", author, request, None)
     version = await _servable(session, bot, request.version, request.force, request.reason)
     if bot.champion == version.number:
         raise invalid(f"{name}@{version.number} is the champion: try another version beside it.", "version")
-    trial = replace(served, candidate=version.number, share=request.share)
-    return await _swap(session, bot, trial, "candidate", owner, request.reason, version)
+    share = 0.0 if request.shadow else request.share
+    trial = replace(_without_trial(bot), candidate=version.number, share=share, shadow=request.shadow)
+    action: Action = "shadow" if request.shadow else "candidate"
+    return await _swap(session, bot, trial, action, author, request, version)
 
 
-async def _decide_on(session: AsyncSession, name: str, generation: int) -> Bot:
-    """The bot, locked, if it is as the caller saw it."""
+async def pin(session: AsyncSession, author: Author, name: str, request: Pin) -> Bot:
+    """Serve the champion, or the version that is named, until a person decides otherwise; a trial ends.
+
+    Raises:
+        OpenAIError: 400, it may not be served; 404; 409, as for ``promote``.
+    """
+    bot = await _decide_on(session, author, name, request)
+    served, version = _without_trial(bot), None
+    if request.version is not None:
+        version = await _servable(session, bot, request.version, request.force, request.reason)
+        served = served if bot.champion == version.number else _crowned(bot, version)
+    return await _swap(session, bot, replace(served, pinned=True), "pin", author, request, version)
+
+
+async def unpin(session: AsyncSession, author: Author, name: str, request: Unpin) -> Bot:
+    """Let ``jobs.promote`` decide again.
+
+    Raises:
+        OpenAIError: 404; 409, as for ``promote``.
+    """
+    bot = await _decide_on(session, author, name, request)
+    return await _swap(session, bot, replace(_as_it_is(bot), pinned=False), "unpin", author, request, None)
+
+
+async def ask_a_person(session: AsyncSession, author: Author, name: str, request: Inconclusive) -> Bot:
+    """Note that the trial is inconclusive; what is served stays.
+
+    Raises:
+        OpenAIError: 400, there is no trial; 404; 409, as for ``promote``.
+    """
+    bot = await _decide_on(session, author, name, request)
+    if bot.candidate is None:
+        raise invalid(f"{name} tries no version: there is nothing to be inconclusive about.")
+    return await _swap(session, bot, _as_it_is(bot), "inconclusive", author, request, None)
+
+
+async def _decide_on(session: AsyncSession, author: Author, name: str, request: Asked) -> Bot:
+    """The bot, locked, if it is as the caller saw it and the author may decide."""
     bot = await bots.lock(session, name)
     if bot is None:
         raise _unknown(name)
-    if bot.generation != generation:
+    if bot.generation != request.generation:
         raise _conflict(bot)
+    if bot.pinned and author.person_id is None:
+        raise OpenAIError(409, f"{name} is pinned: only a person changes what is served.", code="pinned")
     return bot
+
+
+def _as_it_is(bot: Bot) -> Served:
+    return Served(
+        bot.base, bot.revision, bot.champion, bot.previous, bot.candidate, bot.share, bot.shadow, bot.pinned
+    )
+
+
+def _without_trial(bot: Bot) -> Served:
+    return replace(_as_it_is(bot), candidate=None, share=0.0, shadow=False)
+
+
+def _crowned(bot: Bot, version: Version) -> Served:
+    """``version`` as champion, and no trial."""
+    return Served(
+        version.base, version.revision, champion=version.number, previous=bot.champion, pinned=bot.pinned
+    )
 
 
 async def _swap(
@@ -90,14 +176,13 @@ async def _swap(
     bot: Bot,
     served: Served,
     action: Action,
-    owner: Caller,
-    reason: str | None,
+    author: Author,
+    request: Asked,
     version: Version | None,
 ) -> Bot:
-    author = Author(owner.person_id, owner.name)
-    figures = version.figures if version else None
+    figures = request.figures or (version.figures if version else None)
     won = await bots.swap(
-        session, bot.name, bot.generation, served, action, author, reason=reason, figures=figures
+        session, bot.name, bot.generation, served, action, author, reason=request.reason, figures=figures
     )
     now = await find(session, bot.name)
     if not won:

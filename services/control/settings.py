@@ -44,6 +44,8 @@ class ControlSettings(Settings):
     gpu_discover_nodes: bool = False
     gpu_classes: tuple[dict[str, Any], ...] = ()
     """The cards that nodes' labels do not tell of: JSON, as the chart's gpu.classes."""
+    retrain_minimum: int = Field(default=60, ge=1)
+    """So many new reviewed corrections make the next retrain due."""
     regression_set: Path = ROOT / "jobs" / "samples" / "regression.jsonl"
     otel_exporter_otlp_endpoint: str = ""
 

@@ -14,22 +14,29 @@ from services.control.context import Control
 from services.control.datasets import file_key
 from services.database.credentials import Caller
 from services.database.queries import files
-from services.database.tables import File, new_id
+from services.database.tables import File, keyed_id, new_id
 
 MAX_BYTES = 512 << 20
 PURPOSES = ("fine-tune",)
 _PIECE = 1 << 20
 
 
-async def save(control: Control, caller: Caller, upload: UploadFile, purpose: str) -> File:
+async def save(
+    control: Control, caller: Caller, upload: UploadFile, purpose: str, key: str | None = None
+) -> File:
     """Store an upload; the row is written when all bytes are in the store.
 
+    ``key`` is the caller's for this file: uploaded again with it, the first one is the answer.
+
     Raises:
-        OpenAIError: 400, a purpose that we have no use for or an empty file; 413; 503, the store is away.
+        OpenAIError: 400, a purpose that we have no use for or an empty file; 409, the key's file was deleted;
+            413; 503, the store is away.
     """
     if purpose not in PURPOSES:
         raise invalid(f"purpose {purpose!r} is not supported: use fine-tune.", "purpose")
-    file_id = new_id("file-")
+    file_id = keyed_id("file-", caller.person_id, key) if key else new_id("file-")
+    if key and (there := await _there(control, file_id)):
+        return there
     size, sha256 = await asyncio.to_thread(_copy, control, upload.file, file_key(file_id))
     file = File(
         id=file_id,
@@ -40,7 +47,14 @@ async def save(control: Control, caller: Caller, upload: UploadFile, purpose: st
         sha256=sha256,
     )
     async with control.database.session() as session:
-        session.add(file)
+        return await session.merge(file)  # of two uploads with one key, the later finds the earlier's row
+
+
+async def _there(control: Control, file_id: str) -> File | None:
+    async with control.database.read() as session:
+        file = await session.get(File, file_id)
+    if file is not None and file.deleted_at is not None:
+        raise OpenAIError(409, f"The file of this Idempotency-Key, {file_id}, was deleted: use another key.")
     return file
 
 

@@ -17,6 +17,13 @@ _DRIVERS = {
     "postgres": "postgresql+asyncpg",
 }
 CONNECT_SECONDS = 5
+_PRAGMAS = (
+    "busy_timeout = 5000",
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "foreign_keys = ON",
+    "secure_delete = ON",  # words that were erased are overwritten, not left in free pages
+)
 
 
 class Database:
@@ -95,7 +102,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     # The driver must not begin transactions of its own: _begin_sqlite does.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+    for pragma in _PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -4,11 +4,23 @@ Texts that only a few values are allowed in (states, arms, roles) are plain stri
 ``Literal`` here: a new value needs no migration, so an older image goes on beside a newer database.
 """
 
+import hashlib
 import secrets
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -16,10 +28,13 @@ from sqlalchemy.types import TypeDecorator
 
 Role = Literal["owner", "member"]
 VersionState = Literal["ungated", "passed", "refused", "retired"]
-Arm = Literal["champion", "candidate", "pinned", "base"]
+Arm = Literal["champion", "candidate", "pinned", "base", "shadow"]
 CompletionStatus = Literal["open", "done", "interrupted", "failed"]
 FeedbackState = Literal["new", "accepted", "fixed", "rejected"]
-Action = Literal["create", "promote", "rollback", "candidate"]
+Action = Literal["create", "promote", "rollback", "candidate", "pin", "unpin", "shadow", "inconclusive"]
+Choice = Literal["first", "second", "tie"]
+RetrainState = Literal["claimed", "started", "refused"]
+TombstoneKind = Literal["person", "conversation"]
 
 
 def now() -> datetime:
@@ -30,6 +45,11 @@ def now() -> datetime:
 def new_id(prefix: str) -> str:
     """A fresh id: ``prefix`` as given, with its dash or underscore (``file-``), and 96 random bits in hex."""
     return prefix + secrets.token_hex(12)
+
+
+def keyed_id(prefix: str, person_id: str, key: str) -> str:
+    """The id of what a person makes with an idempotency key: the same key, the same id."""
+    return prefix + hashlib.sha256(f"{person_id}\0{key}".encode()).hexdigest()[:24]
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -134,7 +154,8 @@ class Bot(Base):
     """What is served under a bot's name. Changed only by compare-and-swap on ``generation``.
 
     ``champion``, ``previous`` and ``candidate`` are version numbers; a bot without a champion answers with
-    its base. ``share`` is the candidate's part of the traffic, 0 to 1.
+    its base. ``share`` is the candidate's part of the traffic, 0 to 1; with ``shadow`` it answers too, but
+    is not shown. ``pinned`` is a bot whose served version only a person changes.
     """
 
     __tablename__ = "bots"
@@ -147,6 +168,8 @@ class Bot(Base):
     previous: Mapped[int | None]
     candidate: Mapped[int | None]
     share: Mapped[float] = mapped_column(default=0.0)
+    shadow: Mapped[bool] = mapped_column(default=False, server_default=false())
+    pinned: Mapped[bool] = mapped_column(default=False, server_default=false())
     generation: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -154,7 +177,8 @@ class Bot(Base):
 class Version(Base):
     """One adapter, ``<bot>@<number>``: a copy of the registry's entry, and its state, which is ours.
 
-    ``sentence`` and ``note`` are the verdict in words and the one-page note in Markdown.
+    ``sentence`` and ``note`` are the verdict in words and the one-page note in Markdown; ``erased_at`` is
+    when words that it was trained on were erased: it is to be retrained without them.
     """
 
     __tablename__ = "versions"
@@ -175,6 +199,7 @@ class Version(Base):
     sentence: Mapped[str | None] = mapped_column(Text)
     note: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    erased_at: Mapped[datetime | None]
 
 
 class Decision(Base):
@@ -191,6 +216,8 @@ class Decision(Base):
     previous: Mapped[int | None]
     candidate: Mapped[int | None]
     share: Mapped[float] = mapped_column(default=0.0)
+    shadow: Mapped[bool] = mapped_column(default=False, server_default=false())
+    pinned: Mapped[bool] = mapped_column(default=False, server_default=false())
     figures: Mapped[dict[str, Any] | None]
     reason: Mapped[str | None] = mapped_column(Text)
     person_id: Mapped[str | None] = mapped_column(ForeignKey("people.id"))
@@ -213,12 +240,16 @@ class Training(Base):
 
 
 class Completion(Base):
-    """One request to the gateway: usage always; text (messages, answer) only where it may be stored."""
+    """One request to the gateway: usage always; text (messages, answer) only where it may be stored.
+
+    ``shadow_of`` names the completion that a person saw, where this is the candidate's unseen answer to it.
+    """
 
     __tablename__ = "completions"
     __table_args__ = (
         Index("ix_completions_person_id_created_at", "person_id", "created_at"),
         Index("ix_completions_status_lease_until", "status", "lease_until"),
+        Index("ix_completions_bot_created_at", "bot", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -247,6 +278,7 @@ class Completion(Base):
     error: Mapped[str | None] = mapped_column(Text)
     prompt_version: Mapped[str | None] = mapped_column(String(64))
     trace_id: Mapped[str | None] = mapped_column(String(32))
+    shadow_of: Mapped[str | None] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
 
@@ -255,6 +287,7 @@ class Feedback(Base):
     """What a person says about an answer: a rating, a correction, or both.
 
     ``completion_id`` goes NULL when the completion is erased; bot, version and conversation stay.
+    ``fixed`` is a correction that an owner rewrote; ``reviewed_by`` is who accepted, fixed or rejected it.
     """
 
     __tablename__ = "feedback"
@@ -274,3 +307,84 @@ class Feedback(Base):
     state: Mapped[FeedbackState] = mapped_column(String(16), default="new")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now)
+    reviewed_by: Mapped[str | None] = mapped_column(ForeignKey("people.id"))
+    reviewed_at: Mapped[datetime | None]
+
+
+class Comparison(Base):
+    """Two answers to one message, shown without names: which one a person chose, if they did.
+
+    ``first`` and ``second`` are in the order shown; the versions stay when the completions are erased.
+    """
+
+    __tablename__ = "comparisons"
+    __table_args__ = (Index("ix_comparisons_bot_chosen_at", "bot", "chosen_at"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), index=True)
+    bot: Mapped[str] = mapped_column(String(40))
+    conversation_key: Mapped[str] = mapped_column(String(200))
+    first_id: Mapped[str | None] = mapped_column(
+        ForeignKey("completions.id", ondelete="SET NULL"), index=True
+    )
+    second_id: Mapped[str | None] = mapped_column(
+        ForeignKey("completions.id", ondelete="SET NULL"), index=True
+    )
+    first_version: Mapped[int | None]
+    second_version: Mapped[int | None]
+    choice: Mapped[Choice | None] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    chosen_at: Mapped[datetime | None]
+
+
+class Dataset(Base):
+    """What a bot was or will be trained on: files by id, and what each row came from, never the words.
+
+    ``sources`` is a list of ``{"kind": "feedback" | "comparison", "id", "person_id", "conversation_key",
+    "held_out"}``; ``figures`` are its counts and the report on personal data.
+    """
+
+    __tablename__ = "datasets"
+
+    digest: Mapped[str] = mapped_column(String(80), primary_key=True)
+    bot: Mapped[str] = mapped_column(String(40), primary_key=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("people.id"), index=True)
+    training_file: Mapped[str] = mapped_column(String(40))
+    validation_file: Mapped[str] = mapped_column(String(40))
+    preference_file: Mapped[str | None] = mapped_column(String(40))
+    label_file: Mapped[str | None] = mapped_column(String(40))
+    sources: Mapped[list[dict[str, Any]]]
+    figures: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Retrain(Base):
+    """A dataset is trained on once, whoever asks and how often: one row a bot and digest.
+
+    ``updated_at`` is when it was claimed or last heard of, so that one who was killed can be succeeded.
+    """
+
+    __tablename__ = "retrains"
+    __table_args__ = (UniqueConstraint("bot", "dataset_digest"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    bot: Mapped[str] = mapped_column(String(40))
+    dataset_digest: Mapped[str] = mapped_column(String(80))
+    job_id: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[RetrainState] = mapped_column(String(16), default="claimed")
+    reason: Mapped[str | None] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Tombstone(Base):
+    """Whose words, or which conversation's, were erased; appended, and replayed after every restore."""
+
+    __tablename__ = "tombstones"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[TombstoneKind] = mapped_column(String(16))
+    subject: Mapped[str] = mapped_column(String(300))
+    author: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)

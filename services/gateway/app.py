@@ -22,6 +22,7 @@ from services.gateway.ledger import Ledger
 from services.gateway.routes import absent, completions, health, models, stored
 from services.gateway.served import Served
 from services.gateway.settings import GatewaySettings
+from services.gateway.shadow import Shadows
 from services.gateway.traffic import GoodBye, Traffic
 from services.gateway.upstream import Upstream
 
@@ -70,6 +71,7 @@ async def _running(gateway: Gateway) -> AsyncIterator[Gateway]:
     try:
         yield gateway
     finally:
+        await gateway.shadows.stop()
         await gateway.ledger.stop()
         await gateway.served.stop()
         await gateway.upstream.close()
@@ -87,15 +89,17 @@ def _assemble(settings: GatewaySettings, traffic: Traffic, resolve: Resolve) -> 
         resolve=resolve,
     )
     gateway_id = new_id("gw_")
+    served, ledger = Served(database, upstream, settings.default_model), Ledger(database, gateway_id)
     return Gateway(
         id=gateway_id,
         settings=settings,
         database=database,
         upstream=upstream,
-        served=Served(database, upstream, settings.default_model),
-        ledger=Ledger(database, gateway_id),
+        served=served,
+        ledger=ledger,
         callers=Callers(
             database, settings.jwt_secret_key.get_secret_value(), enable_auth=settings.enable_auth
         ),
         traffic=traffic,
+        shadows=Shadows(served, upstream, ledger, traffic.running),
     )

@@ -12,6 +12,7 @@ from services.gateway.callers import Callers
 from services.gateway.ledger import Ledger
 from services.gateway.served import Served
 from services.gateway.settings import GatewaySettings
+from services.gateway.shadow import Shadows
 from services.gateway.traffic import Traffic
 from services.gateway.upstream import Upstream
 
@@ -28,6 +29,7 @@ class Gateway:
     ledger: Ledger
     callers: Callers
     traffic: Traffic
+    shadows: Shadows
 
 
 def _gateway(request: Request) -> Gateway:

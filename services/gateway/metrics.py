@@ -22,6 +22,7 @@ class GatewayMetrics(NamedTuple):
     open_commit: Histogram
     retries: Counter
     version_unavailable: Gauge
+    shadows: Counter
 
 
 class ReplicaMetrics(NamedTuple):
@@ -54,6 +55,11 @@ def gateway() -> GatewayMetrics:
             "onggi_gateway_version_unavailable",
             "Whether no replica can load a version that a bot's row says is served",
             ("served",),
+        ),
+        counter(
+            "onggi_gateway_shadows_total",
+            "Shadow answers by what became of them: stored, failed, or left out since callers wait (busy)",
+            ("outcome",),
         ),
     )
 

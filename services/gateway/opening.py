@@ -10,7 +10,7 @@ from services.gateway.warmup import State
 
 @dataclass(frozen=True)
 class ServedBot:
-    """A bot's row."""
+    """A bot's row; with ``shadow`` the candidate answers unseen, and gets no share."""
 
     name: str
     base: str
@@ -19,10 +19,12 @@ class ServedBot:
     share: float
     created_at: datetime
     previous: int | None = None
+    shadow: bool = False
 
     def draw(self, key: str) -> int | None:
         """The version that conversation ``key`` gets; None while the base answers."""
-        if self.candidate is not None and is_candidate(key, f"{self.name}@{self.candidate}", self.share):
+        tried = self.candidate is not None and not self.shadow
+        if tried and is_candidate(key, f"{self.name}@{self.candidate}", self.share):
             return self.candidate
         return self.champion
 

@@ -91,8 +91,9 @@ def begin(
     stored: bool,
     gateway_id: str,
     trace_id: str | None,
+    shadow_of: str | None = None,
 ) -> Record:
-    """The record of a request that is about to go upstream."""
+    """The record of a request that is about to go upstream; ``shadow_of`` was shown in its place."""
     values = dict.fromkeys(
         ("answer", "prompt_tokens", "completion_tokens", "ttft_ms", "latency_ms", "finish_reason", "error")
     )
@@ -117,6 +118,7 @@ def begin(
             "status_code": 200,
             "prompt_version": None,
             "trace_id": trace_id,
+            "shadow_of": shadow_of,
             "created_at": now(),
             "finished_at": None,
         }

@@ -4,7 +4,6 @@ Written as ASGI responses: they run after the route has returned, see the caller
 hold back nothing but the stream's ``[DONE]`` (or the whole response) until the final row is committed.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,20 +13,20 @@ from common import logging
 from common.asgi import Receive, Scope, Send
 from common.openai_errors import OpenAIError, unavailable, unforeseen
 from services.database.tables import CompletionStatus
-from services.gateway import answers, metrics
+from services.gateway import metrics
 from services.gateway.answers import Answer
+from services.gateway.closing import close_done, close_whole
 from services.gateway.disconnect import unless_disconnected
 from services.gateway.events import DONE, Event, error_event
 from services.gateway.ledger import Ledger, NotSavedError
 from services.gateway.record import Record
 from services.gateway.requests import CompletionRequest
 from services.gateway.served import Target
+from services.gateway.shadow import Shadows
 from services.gateway.traffic import Traffic
 from services.gateway.upstream import Upstream
 
 COMPLETION_HEADER = "x-onggi-completion"
-_LARGEST_COUNT = 2**31 - 1  # PostgreSQL's integer
-_LONGEST_REASON = 40  # the column's width
 _STOPPED = "The gateway was stopped before the answer's end: ask again."
 _NOT_SAVED = "The answer could not be put on record, so it does not count as complete: ask again."
 
@@ -47,11 +46,13 @@ class Relay(Response):
         upstream: Upstream,
         ledger: Ledger,
         traffic: Traffic,
+        shadows: Shadows,
         headers: Mapping[str, str],
     ) -> None:
         self.background = None
         self._request = request
         self._traffic = traffic
+        self._shadows = shadows
         self._wanted = target.wanted(record.values["conversation_key"])
         self._body = {**request.upstream, "model": target.model}
         self._target = target
@@ -74,11 +75,13 @@ class Relay(Response):
             # Not closed by now: the caller left, or this process is being stopped.
             self._close("interrupted", error="the caller left")
             self._report()
+            self._shadows.offer(self._request, self._target, self._record)
 
     async def _run_until_told(self, send: Send) -> None:
         """Run, but no longer than this process may."""
         try:
             async with self._traffic.running.block() as block:
+                self._shadows.make_way()
                 await self._run(send)
         except TimeoutError as error:
             raise (unavailable(_STOPPED) if block.expired() else error) from None
@@ -96,16 +99,6 @@ class Relay(Response):
         """Close the row as failed. The upstream's words may quote the request, so they count as its text."""
         words = error.message if self._record.values["stored"] else error.code or error.type
         self._close("failed", status_code=error.status, error=words)
-
-    async def _finish(self, usage: Mapping[str, Any], finish_reason: str | None, answer: Any) -> None:
-        """Close the row as done, and wait until that is committed."""
-        self._record.close(
-            "done",
-            finish_reason=str(finish_reason)[:_LONGEST_REASON] if finish_reason else None,
-            answer=answer if self._record.values["stored"] else None,
-            **_counts(usage),
-        )
-        await self._ledger.finish(self._record)
 
     async def _start(self, send: Send, content_type: str, more: Mapping[str, str] | None = None) -> None:
         headers = {
@@ -143,13 +136,9 @@ class WholeRelay(Relay):
 
     async def _run(self, send: Send) -> None:
         body = await self._upstream.complete(self._request.path, self._body, self._wanted)
-        response = _object(body)
-        self._record.take_id(response.get("id"))
-        reasons = [choice.get("finish_reason") for choice in response.get("choices") or ()]
+        close_whole(self._record, body)
         try:
-            await self._finish(
-                response.get("usage") or {}, reasons[0] if reasons else None, answers.whole(response)
-            )
+            await self._ledger.finish(self._record)
         except NotSavedError:
             raise unavailable(_NOT_SAVED) from None
         await self._start(send, "application/json", {"content-length": str(len(body))})
@@ -242,8 +231,9 @@ class StreamRelay(Relay):
 
     async def _end(self, send: Send) -> None:
         answer = self._answer.as_json() if self._answer else None
+        close_done(self._record, self._usage, self._finish_reason, answer)
         try:
-            await self._finish(self._usage, self._finish_reason, answer)
+            await self._ledger.finish(self._record)
         except NotSavedError:
             await self._last(send, error_event(unavailable(_NOT_SAVED)))
             return
@@ -253,25 +243,3 @@ class StreamRelay(Relay):
 
     async def _last(self, send: Send, body: bytes) -> None:
         await send({"type": "http.response.body", "body": body})
-
-
-def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """The row's token columns; exact when the upstream said them."""
-    counts = {f"{kind}_tokens": _count(usage.get(f"{kind}_tokens")) for kind in ("prompt", "completion")}
-    return {**counts, "tokens_exact": None not in counts.values()}
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and 0 <= value <= _LARGEST_COUNT else None
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        response = json.loads(body)
-    except ValueError:
-        response = None
-    if not isinstance(response, dict):
-        raise OpenAIError(
-            502, "The model server's answer is not a JSON object.", headers={"Retry-After": "5"}
-        )
-    return response

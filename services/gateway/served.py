@@ -72,6 +72,14 @@ class Snapshot:
         arm: Arm = "candidate" if number == bot.candidate else "champion"
         return Target(str(version.name), arm, bot.name, number, version.base)
 
+    def shadow(self, shown: Target) -> Target | None:
+        """Where what ``shown`` answered goes once more, unseen: to its bot's candidate in shadow."""
+        bot = self.bots.get(shown.bot or "")
+        if bot is None or not bot.shadow or bot.candidate is None or shown.arm not in ("champion", "base"):
+            return None
+        version = self.versions.get(VersionName(bot.name, bot.candidate))
+        return Target(str(version.name), "shadow", bot.name, bot.candidate, version.base) if version else None
+
     def traffic(self) -> dict[str, str]:
         """The versions that champion and candidate of every bot name, each with its base."""
         named = (
@@ -195,7 +203,14 @@ class Served:
         async with self._database.read() as session:
             bots = [
                 ServedBot(
-                    row.name, row.base, row.champion, row.candidate, row.share, row.created_at, row.previous
+                    row.name,
+                    row.base,
+                    row.champion,
+                    row.candidate,
+                    row.share,
+                    row.created_at,
+                    row.previous,
+                    row.shadow,
                 )
                 for row in await queries.bots(session)
             ]

@@ -24,9 +24,13 @@ class Answer:
 class Api:
     """The owner's calls; every refusal becomes a ``UserError`` with the server's own sentence."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
         self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=120, trust_env=False
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=120,
+            trust_env=False,
+            transport=transport,
         )
 
     def get(self, path: str) -> dict[str, Any]:
@@ -36,6 +40,14 @@ class Api:
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """POST ``body`` as JSON."""
         return self._checked(self._client.post(path, json=body))
+
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PATCH ``path`` with ``body`` as JSON."""
+        return self._checked(self._client.patch(path, json=body))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """DELETE ``path``."""
+        return self._checked(self._client.delete(path))
 
     def upload(self, path: Path) -> str:
         """Upload a training file; its id."""

@@ -86,15 +86,7 @@ def fetch_model(console: Console) -> models.BaseModel:
 def start_platform(installation: Installation, model: models.BaseModel, console: Console) -> None:
     """Start every process in the background; vLLM, the slowest, may still be loading on return."""
     processes = Processes(installation.state)
-    mlflow = parts.mlflow(installation)
-    upstream = {
-        "VLLM_BASE_URL": installation.vllm_url,
-        "DEFAULT_MODEL": model.name,
-        "MODEL_REVISION": model.revision,
-        "MLFLOW_TRACKING_URI": installation.mlflow_url,
-        "RUNNER": "local",
-    }
-    api = parts.api(installation, upstream)
+    mlflow, api = parts.mlflow(installation), parts.training_api(installation, model)
     services = [mlflow, api, parts.vllm(installation, model.path), parts.ui(installation)]
     started = [service.name for service in services if processes.start(service)]
     console.print(

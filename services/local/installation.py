@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.models import BaseModel
 from services.local.processes import Service
 from services.local.state import Secrets, load_secrets
 
@@ -130,6 +131,18 @@ def api(installation: Installation, upstream: dict[str, str]) -> Service:
             **upstream,
         },
     )
+
+
+def training_api(installation: Installation, model: BaseModel) -> Service:
+    """Gateway and control before this installation's own vLLM, where fine-tunes run too."""
+    upstream = {
+        "VLLM_BASE_URL": installation.vllm_url,
+        "DEFAULT_MODEL": model.name,
+        "MODEL_REVISION": model.revision,
+        "MLFLOW_TRACKING_URI": installation.mlflow_url,
+        "RUNNER": "local",
+    }
+    return api(installation, upstream)
 
 
 def ui(installation: Installation) -> Service:

@@ -96,6 +96,20 @@ class Api:
         body = {"completion_id": completion_id, **said}
         await self._json("POST", f"{self._control}/onggi/v1/feedback", bearer, body)
 
+    async def bot(self, bearer: str | None, name: str) -> dict[str, Any]:
+        """What a bot's name serves."""
+        return await self._json("GET", f"{self._control}/onggi/v1/bots/{name}", bearer)
+
+    async def begin_comparison(self, bearer: str | None, bot: str, completions: list[str]) -> str:
+        """Say that two answers were shown, in this order: the comparison's id."""
+        body = {"bot": bot, "completions": completions}
+        return str((await self._json("POST", f"{self._control}/onggi/v1/comparisons", bearer, body))["id"])
+
+    async def choose(self, bearer: str | None, comparison_id: str, choice: str) -> None:
+        """Choose ``first``, ``second`` or ``tie``."""
+        url = f"{self._control}/onggi/v1/comparisons/{comparison_id}/choice"
+        await self._json("POST", url, bearer, {"choice": choice})
+
     async def chat(
         self, bearer: str | None, *, model: str, messages: list[dict[str, str]], conversation_id: str
     ) -> AsyncIterator[Piece]:

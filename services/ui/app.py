@@ -13,6 +13,7 @@ from common.asgi import Observed
 from services.ui import page, visitors
 from services.ui.api import Api
 from services.ui.chat import Chat
+from services.ui.compare import Compare
 from services.ui.settings import UiSettings
 
 
@@ -33,14 +34,13 @@ def create_app(settings: UiSettings) -> FastAPI:
         app.add_api_route("/metrics", _metrics)
     app.include_router(visitors.router)
     app.mount("/look", StaticFiles(directory=page.LOOK))
-    _mount_chat(app, Chat(api))
+    _mount_chat(app, page.build(Chat(api), Compare(api)))
     app.add_middleware(visitors.Door, api=api)
     app.add_middleware(Observed, component="ui")
     return app
 
 
-def _mount_chat(app: FastAPI, chat: Chat) -> None:
-    blocks = page.build(chat)
+def _mount_chat(app: FastAPI, blocks: gr.Blocks) -> None:
     blocks.queue(default_concurrency_limit=None, api_open=False)
     gr.mount_gradio_app(
         app, blocks, path="/", theme=page.theme(), css_paths=page.CSS, head_paths=page.HEAD,

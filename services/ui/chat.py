@@ -48,15 +48,15 @@ class Chat:
         except ApiError as error:
             again = error.status != HTTPStatus.UNAUTHORIZED
             sentence = f"{error} This page tries again by itself." if again else str(error)
-            return (Conversation(), *[gr.skip()] * 5, _notice(sentence), gr.skip(), gr.Timer(active=again))
+            return (Conversation(), *[gr.skip()] * 5, notice(sentence), gr.skip(), gr.Timer(active=again))
         return (
             conversation,
-            _whole(conversation),
+            whole(conversation),
             _picker(models),
             past,
             f'<div class="who">{html.escape(person["name"])}</div>',
-            gr.update(visible=_shown(person["role"] == "owner")),
-            _notice(""),
+            gr.update(visible=shown(person["role"] == "owner")),
+            notice(""),
             gr.update(interactive=True, placeholder="Write a message"),
             gr.Timer(active=False),
         )
@@ -67,24 +67,24 @@ class Chat:
         """Outputs: question, conversation, chatbot, bookmark, ask button, stop button, notice, opinion."""
         if not question.strip() or not model:
             sentence = "" if model else "There is no model to ask yet: reload this page in a minute."
-            yield (gr.skip(), conversation, *[gr.skip()] * 4, _notice(sentence), gr.skip())
+            yield (gr.skip(), conversation, *[gr.skip()] * 4, notice(sentence), gr.skip())
             return
         answer = Turn("assistant", "")
         conversation.turns += [Turn("user", question.strip()), answer]
-        yield ("", conversation, _whole(conversation), conversation.id, *_busy(True), _notice(""), _closed())
+        yield ("", conversation, whole(conversation), conversation.id, *busy(True), notice(""), _closed())
         began = time.perf_counter()
         try:
             async for _ in self._stream(conversation, answer, model, credential(request)):
                 yield (gr.skip(), conversation, conversation.shown(), *[gr.skip()] * 5)
         except ApiError as error:
-            asked = _take_back(conversation) or gr.skip()
+            asked = take_back(conversation) or gr.skip()
             yield (
                 asked,
                 conversation,
-                _whole(conversation),
+                whole(conversation),
                 gr.skip(),
-                *_busy(False),
-                _notice(str(error)),
+                *busy(False),
+                notice(str(error)),
                 gr.skip(),
             )
             return
@@ -92,17 +92,17 @@ class Chat:
         yield (
             gr.skip(),
             conversation,
-            _whole(conversation),
+            whole(conversation),
             gr.skip(),
-            *_busy(False),
-            _notice(told, "fact"),
+            *busy(False),
+            notice(told, "fact"),
             gr.skip(),
         )
 
     async def stop(self, conversation: Conversation) -> Updates:
         """Outputs: question, conversation, chatbot, ask button, stop button."""
-        asked = _take_back(conversation) or gr.skip()
-        return asked, conversation, _whole(conversation), *_busy(False)
+        asked = take_back(conversation) or gr.skip()
+        return asked, conversation, whole(conversation), *busy(False)
 
     async def retry(
         self, conversation: Conversation, model: str | None, data: gr.RetryData, request: gr.Request
@@ -122,8 +122,8 @@ class Chat:
             async for updates in self.ask(text, conversation, model, request):
                 yield updates
             return
-        notice = await self._correct(conversation.turns[index], text, credential(request))
-        yield (gr.skip(), conversation, _whole(conversation), *[gr.skip()] * 3, notice, gr.skip())
+        told = await self._correct(conversation.turns[index], text, credential(request))
+        yield (gr.skip(), conversation, whole(conversation), *[gr.skip()] * 3, told, gr.skip())
 
     async def rate(self, conversation: Conversation, data: gr.LikeData, request: gr.Request) -> Updates:
         """Outputs: conversation, opinion, the answer that it is about, notice."""
@@ -134,9 +134,9 @@ class Chat:
         try:
             await self._api.give_feedback(credential(request), turn.completion_id, rating=rating)
         except ApiError as error:
-            return conversation, _closed(), None, _notice(str(error))
+            return conversation, _closed(), None, notice(str(error))
         turn.rating = rating
-        return conversation, gr.update(visible=True), turn.completion_id, _notice("")
+        return conversation, gr.update(elem_classes=folded(False)), turn.completion_id, notice("")
 
     async def comment(self, text: str, about: str | None, request: gr.Request) -> Updates:
         """Outputs: opinion, comment, notice."""
@@ -145,8 +145,8 @@ class Chat:
         try:
             await self._api.give_feedback(credential(request), about, comment=text.strip())
         except ApiError as error:
-            return gr.skip(), gr.skip(), _notice(str(error))
-        return _closed(), "", _notice("Thank you: your comment is with the answer.", "fact")
+            return gr.skip(), gr.skip(), notice(str(error))
+        return _closed(), "", notice("Thank you: your comment is with the answer.", "fact")
 
     async def list_past(self, conversation: Conversation, request: gr.Request) -> Update:
         """Outputs: past."""
@@ -158,18 +158,18 @@ class Chat:
     async def open(self, chosen: str, request: gr.Request) -> Updates:
         """Outputs: conversation, chatbot, bookmark, notice, opinion."""
         conversation = await self._open(credential(request), chosen)
-        return conversation, _whole(conversation), conversation.id, _notice(""), _closed()
+        return conversation, whole(conversation), conversation.id, notice(""), _closed()
 
     async def begin(self) -> Updates:
         """Outputs: conversation, chatbot, bookmark, notice, opinion, past."""
-        return Conversation(), gr.update(value=[]), "", _notice(""), _closed(), gr.update(value=None)
+        return Conversation(), gr.update(value=[]), "", notice(""), _closed(), gr.update(value=None)
 
     async def invite(self, request: gr.Request) -> Updates:
         """Outputs: invite link (its token, which the page makes a link of), notice."""
         try:
-            return gr.update(value=await self._api.invite(credential(request)), visible=True), _notice("")
+            return gr.update(value=await self._api.invite(credential(request)), visible=True), notice("")
         except ApiError as error:
-            return gr.skip(), _notice(str(error))
+            return gr.skip(), notice(str(error))
 
     async def _stream(
         self, conversation: Conversation, answer: Turn, model: str, bearer: str | None
@@ -191,9 +191,9 @@ class Chat:
         try:
             await self._api.give_feedback(bearer, turn.completion_id, correction=text)
         except ApiError as error:
-            return _notice(str(error))
+            return notice(str(error))
         turn.text = text
-        return _notice("Thank you: the next version learns from your correction, or is tested on it.", "fact")
+        return notice("Thank you: the next version learns from your correction, or is tested on it.", "fact")
 
     async def _open(self, bearer: str | None, conversation_id: str) -> Conversation:
         if not conversation_id:
@@ -211,7 +211,7 @@ class Chat:
             found = [current, *found]
         choices = [(conversation.title or "…", conversation.id) for conversation in found]
         return gr.update(
-            choices=choices, value=current.id if current.turns else None, visible=_shown(bool(choices))
+            choices=choices, value=current.id if current.turns else None, visible=shown(bool(choices))
         )
 
 
@@ -221,30 +221,40 @@ def _picker(models: list[Model]) -> Update:
     return gr.update(choices=names, value=names[0] if names else None)
 
 
-def _whole(conversation: Conversation) -> Update:
+def whole(conversation: Conversation) -> Update:
+    """The chatbot's update to all of ``conversation``."""
     return gr.update(value=conversation.shown(), feedback_value=conversation.ratings())
 
 
-def _shown(shown: bool) -> bool | str:
-    return shown or HIDDEN
+def shown(is_shown: bool) -> bool | str:
+    """A part's visibility; what is hidden stays mounted."""
+    return is_shown or HIDDEN
 
 
-def _busy(busy: bool) -> Updates:
-    return gr.update(visible=_shown(not busy)), gr.update(visible=_shown(busy))
+def busy(is_busy: bool) -> Updates:
+    """Either the ask button or the stop button."""
+    return gr.update(visible=shown(not is_busy)), gr.update(visible=shown(is_busy))
+
+
+def folded(is_folded: bool) -> list[str]:
+    """The classes of a row or a column that is shown or not: these two kinds do not know ``HIDDEN``."""
+    return ["folded"] if is_folded else []
 
 
 def _closed() -> Update:
-    return gr.update(visible=HIDDEN)
+    return gr.update(elem_classes=folded(True))
 
 
-def _notice(sentence: str, kind: str = "trouble") -> Update:
+def notice(sentence: str, kind: str = "trouble") -> Update:
+    """The line under the conversation: trouble, or a fact; none when ``sentence`` is empty."""
     told = f'<p class="{kind}" role="status">{html.escape(sentence)}</p>'
-    return gr.update(value=told if sentence else "", visible=_shown(bool(sentence)))
+    return gr.update(value=told if sentence else "", visible=shown(bool(sentence)))
 
 
-def _take_back(conversation: Conversation) -> str:
-    """Remove an answer that never began, with its question, which is returned."""
-    if conversation.last_answer and not conversation.last_answer.text:
+def take_back(conversation: Conversation) -> str:
+    """Remove a question that has no answer, or one that never began; the question is returned."""
+    last = conversation.turns[-1] if conversation.turns else None
+    if last and (last.role == "user" or not last.text):
         return conversation.cut(len(conversation.turns) - 1)
     return ""
 

@@ -64,12 +64,14 @@ class Conversation:
         """The conversation that control has stored: its newest thread, with corrections in place.
 
         Every stored turn holds all messages that were sent, so the last one tells the thread; the answer at a
-        place in it came from the newest turn that was asked with as many messages.
+        place in it came from the newest turn that was asked with as many messages. Of two answers that were
+        compared the one that was passed over is no part of it.
         """
-        answered = {len(turn["messages"]): turn for turn in stored["turns"] if turn["messages"]}
-        if not answered:
+        told = [turn for turn in stored["turns"] if turn["messages"] and not turn["passed_over"]]
+        if not told:
             return cls(id=stored["id"])
-        newest = next(turn for turn in reversed(stored["turns"]) if turn["messages"])
+        answered = {len(turn["messages"]): turn for turn in told}
+        newest = told[-1]
         turns = []
         for place, message in enumerate(newest["messages"]):
             given = answered.get(place) if message["role"] == "assistant" else None

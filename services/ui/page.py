@@ -4,7 +4,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from services.ui.chat import HIDDEN, Chat
+from services.ui.chat import HIDDEN, Chat, folded
+from services.ui.compare import Compare
 
 LOOK = Path(__file__).parent / "look"
 CSS = LOOK / "chat.css"
@@ -46,19 +47,21 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(chat: Chat) -> gr.Blocks:
+def build(chat: Chat, compare: Compare) -> gr.Blocks:
     """The page with its events."""
     with gr.Blocks(title="Onggi", analytics_enabled=False, fill_height=True, fill_width=True) as page:
-        Page(chat).connect(page)
+        Page(chat, compare).connect(page)
     return page
 
 
 class Page:
     """The parts of one page."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, compare: Compare) -> None:
         self.chat = chat
+        self.compare = compare
         self.conversation = gr.State(None)  # a Conversation, from the page's load on
+        self.pair = gr.State(None)  # a Pair, while one is open
         self.about = gr.State(None)
         self.again = gr.Timer(SECONDS_TO_TRY_AGAIN, active=False)  # runs while the page could not be filled
         self.bookmark = gr.BrowserState("", storage_key=BOOKMARK, secret=BOOKMARK_SECRET)
@@ -90,7 +93,8 @@ class Page:
             layout="bubble", buttons=["copy"], allow_tags=False, height="100%",
             group_consecutive_messages=False,
         )  # fmt: skip
-        with gr.Row(visible=HIDDEN, elem_id="opinion") as self.opinion:
+        self._two_answers()
+        with gr.Row(elem_classes=folded(True), elem_id="opinion") as self.opinion:
             self.comment = gr.Textbox(
                 placeholder="Say why, if you like",
                 show_label=False,
@@ -105,10 +109,22 @@ class Page:
                 placeholder="One moment", show_label=False, container=False, max_lines=8, scale=1,
                 interactive=False, autofocus=True, elem_id="question",
             )  # fmt: skip
+            self.both = gr.Button("Compare", scale=0, min_width=96, visible=HIDDEN, elem_id="both")
             self.ask = gr.Button("Send", variant="primary", scale=0, min_width=96, elem_id="ask")
             self.stop = gr.Button(
                 "Stop", variant="stop", scale=0, min_width=96, visible=HIDDEN, elem_id="stop"
             )
+
+    def _two_answers(self) -> None:
+        self.sides, self.takes = [], []
+        with gr.Column(elem_classes=folded(True), elem_id="pair") as self.panel:
+            with gr.Row(elem_id="sides", equal_height=True):
+                for place in ("left", "right"):
+                    with gr.Column(elem_classes="side", min_width=220):
+                        self.sides.append(gr.Markdown("…", elem_id=place, container=False))
+                        take = gr.Button("This one is better", size="sm", elem_id=f"take-{place}")
+                        self.takes.append(take)
+            self.takes.append(gr.Button("No difference", size="sm", elem_id="tie"))
 
     def connect(self, page: gr.Blocks) -> None:
         """Connect the events."""
@@ -120,12 +136,9 @@ class Page:
         )  # fmt: skip
         page.load(None, js=FOLD)
         asking = self._connect_asking()
-        self.stop.click(
-            chat.stop,
-            state,
-            [self.question, state, self.chatbot, self.ask, self.stop],
-            cancels=asking,
-            **EVERYBODY,
+        stopped = [self.question, state, self.chatbot, self.ask, self.stop]
+        self.stop.click(chat.stop, state, stopped, cancels=asking, **EVERYBODY).then(
+            self.compare.close, None, self._closed(), **EVERYBODY
         ).then(chat.list_past, state, self.past, **EVERYBODY)
         self.chatbot.like(chat.rate, state, [state, self.opinion, self.about, self.notice], **EVERYBODY)
         gr.on(
@@ -133,10 +146,11 @@ class Page:
             [self.opinion, self.comment, self.notice], **EVERYBODY,
         )  # fmt: skip
         opened = [state, self.chatbot, self.bookmark, self.notice, self.opinion]
-        self.past.input(chat.open, self.past, opened, cancels=asking, **EVERYBODY).then(None, js=FOLD)
-        self.new.click(chat.begin, None, [*opened, self.past], cancels=asking, **EVERYBODY).then(
-            None, js=FOLD
-        )
+        for event in (
+            self.past.input(chat.open, self.past, opened, cancels=asking, **EVERYBODY),
+            self.new.click(chat.begin, None, [*opened, self.past], cancels=asking, **EVERYBODY),
+        ):
+            event.then(self.compare.close, None, self._closed(), **EVERYBODY).then(None, js=FOLD)
         self.invite.click(chat.invite, None, [self.link, self.notice], **EVERYBODY).then(
             None, self.link, self.link, js=LINK
         )
@@ -149,12 +163,35 @@ class Page:
         outputs = [
             self.question, state, self.chatbot, self.bookmark, self.ask, self.stop, self.notice, self.opinion,
         ]  # fmt: skip
-        events = [
-            gr.on([self.question.submit, self.ask.click], chat.ask, [self.question, state, self.models],
-                  outputs, **EVERYBODY),
+        ask = gr.on([self.question.submit, self.ask.click], chat.ask, [self.question, state, self.models],
+                    outputs, **EVERYBODY)  # fmt: skip
+        again = [
             self.chatbot.retry(chat.retry, [state, self.models], outputs, **EVERYBODY),
             self.chatbot.edit(chat.edit, [state, self.models], outputs, **EVERYBODY),
+        ]
+        for event in again:
+            event.then(self.compare.close, None, self._closed(), **EVERYBODY)
+        for event in (ask, *again):
+            event.then(chat.list_past, state, self.past, **EVERYBODY).then(
+                self.compare.offer, self.models, self.both, **EVERYBODY
+            )
+        return [ask, *again, self._connect_comparing()]
+
+    def _connect_comparing(self) -> gr.events.Dependency:
+        compare, state = self.compare, self.conversation
+        self.models.change(compare.offer, self.models, self.both, **EVERYBODY)
+        outputs = [
+            self.question, state, self.chatbot, self.bookmark, self.ask, self.stop, self.notice, self.pair,
+            self.panel, *self.sides, *self.takes,
         ]  # fmt: skip
-        for event in events:
-            event.then(chat.list_past, state, self.past, **EVERYBODY)
-        return events
+        chosen = [
+            self.question, state, self.chatbot, self.ask, self.stop, self.notice, self.pair, self.panel,
+        ]  # fmt: skip
+        for button, choose in zip(self.takes, (compare.left, compare.right, compare.neither), strict=True):
+            button.click(choose, [self.pair, state], chosen, **EVERYBODY).then(
+                self.chat.list_past, state, self.past, **EVERYBODY
+            )
+        return self.both.click(compare.ask, [self.question, state, self.models], outputs, **EVERYBODY)
+
+    def _closed(self) -> list[gr.blocks.Block]:
+        return [self.question, self.pair, self.panel]

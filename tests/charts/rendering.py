@@ -76,6 +76,8 @@ def pod_templates(manifests: tuple[Manifest, ...]) -> Iterator[tuple[str, Manife
             yield name, manifest
         elif manifest["kind"] in ("Deployment", "StatefulSet", "Job"):
             yield name, manifest["spec"]["template"]
+        elif manifest["kind"] == "CronJob":
+            yield name, manifest["spec"]["jobTemplate"]["spec"]["template"]
         elif manifest["kind"] == "ConfigMap" and manifest["metadata"]["name"].endswith("-jobs"):
             for key, text in manifest["data"].items():
                 jobs = [job for job in yaml.load_all(text, Loader=Loader) if job and job["kind"] == "Job"]

@@ -19,6 +19,7 @@ class FakeControl(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.statuses: list[int] = []
+        self.answer: dict[str, object] = {"error": {"message": "the token is not known"}}
         self.asked: list[tuple[str, str | None, object]] = []
 
 
@@ -26,11 +27,16 @@ class Handler(BaseHTTPRequestHandler):
     server: FakeControl
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+    def do_GET(self) -> None:
+        self.answer(None)
+
+    def answer(self, body: object) -> None:
         self.server.asked.append((self.path, self.headers["authorization"], body))
         self.send_response(self.server.statuses.pop(0))
         self.end_headers()
-        self.wfile.write(json.dumps({"error": {"message": "the token is not known"}}).encode())
+        self.wfile.write(json.dumps(self.server.answer).encode())
 
     def log_message(self, *_: object) -> None:
         return
@@ -61,10 +67,16 @@ def test_a_verdict_is_sent_whole(control: FakeControl, client: ControlClient) ->
         state: str
         figures: dict[str, float]
 
-    control.statuses = [204]
+    control.statuses = [200]
     client.report_verdict(NAME, Verdict(state="passed", figures={"fixed": 14}))
     body = {"state": "passed", "figures": {"fixed": 14.0}}
     assert control.asked == [("/onggi/v1/versions/support-bot@7/verdict", "Bearer secret", body)]
+
+
+def test_what_is_asked_is_asked_with_the_jobs_token(control: FakeControl, client: ControlClient) -> None:
+    control.statuses, control.answer = [503, 200], {"champion": 7}
+    assert client.get("/onggi/v1/bots/support-bot") == {"champion": 7}
+    assert control.asked == [("/onggi/v1/bots/support-bot", "Bearer secret", None)] * 2
 
 
 def test_a_control_that_is_starting_is_asked_again(control: FakeControl, client: ControlClient) -> None:
@@ -75,8 +87,9 @@ def test_a_control_that_is_starting_is_asked_again(control: FakeControl, client:
 
 def test_a_refusal_is_not_repeated_and_says_why(control: FakeControl, client: ControlClient) -> None:
     control.statuses = [401]
-    with pytest.raises(ControlRefused, match=r"refused /onggi/v1/versions/.*: the token is not known"):
+    with pytest.raises(ControlRefused, match=r"refused /onggi/v1/.*: the token is not known") as caught:
         client.report_version(NAME)
+    assert caught.value.status == 401
     assert len(control.asked) == 1
 
 

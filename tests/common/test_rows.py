@@ -86,6 +86,36 @@ def test_preference_and_label_rows_are_read_and_written_back(file: Path) -> None
     assert dataset.rows[0].as_json() == label
 
 
+@pytest.mark.parametrize(
+    "opinion", [{"kind": "accepted"}, {"kind": "correction", "rejected": "In the cellar."}]
+)
+def test_what_a_person_thought_of_an_answer_stays_with_its_row(file: Path, opinion: dict[str, str]) -> None:
+    [row] = read_rows(write(file, chat(USER, ANSWER, key="k", onggi=opinion))).chat_rows()
+    assert row.opinion is not None
+    assert row.opinion.rejected == opinion.get("rejected")
+    assert row.as_json() == chat(USER, ANSWER, key="k", onggi=opinion)
+
+
+@pytest.mark.parametrize(
+    ("opinion", "told"),
+    [
+        ({"kind": "correction"}, "onggi: a correction says which answer it rejected"),
+        ({"kind": "correction", "rejected": " "}, "onggi: a correction says which answer it rejected"),
+        (
+            {"kind": "accepted", "rejected": "No."},
+            "onggi: an accepted answer rejects none: leave rejected out",
+        ),
+        (
+            {"kind": "correction", "rejected": ANSWER["content"]},
+            "onggi.rejected is the row's own answer: it is corrected in nothing",
+        ),
+        ({"kind": "liked"}, "onggi.kind = 'liked': input should be 'correction' or 'accepted'"),
+    ],
+)
+def test_an_opinion_that_cannot_be_is_refused(file: Path, opinion: dict[str, str], told: str) -> None:
+    assert reason(file, chat(USER, ANSWER, onggi=opinion)) == told
+
+
 def test_rows_of_another_kind_are_refused_where_chat_rows_are_needed(file: Path) -> None:
     with pytest.raises(UserError, match="holds label rows: chat rows are needed"):
         read_rows(write(file, chat(USER, ANSWER, label=True))).chat_rows()

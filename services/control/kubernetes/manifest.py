@@ -11,7 +11,7 @@ import yaml
 from common.errors import UserError
 from services.control.kubernetes import marks
 from services.control.kubernetes.marks import Object
-from services.control.runner import JobSpec
+from services.control.runner import JobSpec, RetrainRun
 
 GPU = "nvidia.com/gpu"
 # Labels of what Helm made, which a Job of a template is not.
@@ -129,4 +129,11 @@ def evaluate_job(template: Object, finetune: Object, spec: JobSpec, version: str
     same_base(job, finetune)
     first = finetune["metadata"]
     own(job, {"apiVersion": "batch/v1", "kind": "Job", "name": first["name"], "uid": first["uid"]})
+    return job
+
+
+def retrain_job(template: Object, request: RetrainRun) -> Object:
+    """The Job that a person asked for; without a fine-tune's marks, for it is none and ends in seconds."""
+    job = name_job(template, f"{template['metadata']['name'][:36]}-{request.id}", {}, {})
+    set_environment(job["spec"]["template"]["spec"]["containers"], request.environment())
     return job

@@ -22,7 +22,7 @@ from services.control.kubernetes.placement import Placement
 from services.control.kubernetes.reading import FineTune
 from services.control.kubernetes.records import Records
 from services.control.kubernetes.watch import Watch
-from services.control.runner import FINISHED, Job, JobError, JobEvent, JobSpec, JobStatus
+from services.control.runner import FINISHED, Job, JobError, JobEvent, JobSpec, JobStatus, RetrainRun
 
 GONE_SECONDS = 90.0
 """How long a cancelled job's pods may take to go; their grace period is 30 s."""
@@ -115,6 +115,17 @@ class KubernetesRunner:
         if figures is None and self._records.ended(job_id):
             self._without_figures.add(job_id)  # asked for every second otherwise
         return figures
+
+    def forget_rows(self, job_id: str) -> None:
+        """Remove every row that a job which has ended keeps; its record and figures stay."""
+        self._records.drop_inputs(job_id)
+
+    def retrain(self, request: RetrainRun) -> None:
+        """Make one Job of the CronJob's kind."""
+        job = manifest.retrain_job(self._chart.templates.read("retrain"), request)
+        manifest.own(job, self._cluster.owner())
+        self._cluster.create(job)
+        logging.get("system").info("retrain asked for", retrain=request.id, bot=request.bot)
 
     def tick(self) -> None:
         """Look after the jobs: let those judge that have trained, keep what has ended."""

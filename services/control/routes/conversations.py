@@ -5,10 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from common.openai_errors import not_found
-from services.control.dependencies import CallerDep, ReadSession
+from services.control import erasing
+from services.control.dependencies import CallerDep, ControlDep, ReadSession
 from services.control.shapes.base import Page
+from services.control.shapes.erasing import Erasure
 from services.control.shapes.feedback import ConversationPublic, ConversationSummary
-from services.database.queries import conversations
+from services.database.queries import comparisons, conversations
 from services.database.queries.conversations import Summary
 
 router = APIRouter(prefix="/onggi/v1/conversations", tags=["conversations"])
@@ -34,7 +36,14 @@ async def get_conversation(conversation_id: str, session: ReadSession, caller: C
     if not turns:
         raise not_found(f"No stored conversation {conversation_id!r} of yours.", "id")
     said = await conversations.feedback_on(session, [turn.id for turn in turns])
-    return ConversationPublic.of(conversation_id, turns, said)
+    left = await comparisons.passed_over(session, [turn.id for turn in turns])
+    return ConversationPublic.of(conversation_id, turns, said, left)
+
+
+@router.delete("/{conversation_id}", response_model=Erasure)
+async def erase_conversation(conversation_id: str, control: ControlDep, caller: CallerDep) -> Any:
+    """Erase what was said in a conversation, wherever it was copied to; by an owner: everybody's part."""
+    return await erasing.erase_conversation(control, caller, conversation_id)
 
 
 def _summary(row: Summary) -> dict[str, Any]:

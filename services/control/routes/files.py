@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 
 from common.openai_errors import invalid
 from services.control import uploads
-from services.control.dependencies import CallerDep, ControlDep, ReadSession
+from services.control.dependencies import CallerDep, ControlDep, IdempotencyKey, PersonOrJobDep, ReadSession
 from services.control.shapes.base import Deleted, Page, page
 from services.control.shapes.files import FilePublic
 from services.database.queries import files
@@ -29,7 +29,9 @@ _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 
 @router.post("", response_model=FilePublic, openapi_extra=_BODY)
-async def upload_file(request: Request, control: ControlDep, caller: CallerDep) -> Any:
+async def upload_file(
+    request: Request, control: ControlDep, caller: PersonOrJobDep, key: IdempotencyKey
+) -> Any:
     """Upload a JSON Lines file for fine-tuning, up to 512 MiB."""
     async with request.form(max_files=1, max_fields=10) as form:
         file, purpose = form.get("file"), form.get("purpose")
@@ -37,7 +39,7 @@ async def upload_file(request: Request, control: ControlDep, caller: CallerDep) 
             raise invalid("file is missing: send it as multipart/form-data.", "file")
         if not isinstance(purpose, str):
             raise invalid("purpose is missing: send purpose=fine-tune.", "purpose")
-        return await uploads.save(control, caller, file, purpose)
+        return await uploads.save(control, caller, file, purpose, key)
 
 
 @router.get("", response_model=Page[FilePublic])

@@ -10,7 +10,7 @@ from common.openai_errors import invalid
 from services.control import fine_tune_views as views
 from services.control import fine_tunes
 from services.control.context import Control
-from services.control.dependencies import CallerDep, ControlDep
+from services.control.dependencies import CallerDep, ControlDep, IdempotencyKey, PersonOrJobDep, ReaderDep
 from services.control.runner import FINISHED, Job
 from services.control.shapes.base import Page, page
 from services.control.shapes.fine_tuning import CheckpointPublic, EventPublic, JobCreate, JobPublic
@@ -22,9 +22,11 @@ Item = TypeVar("Item", Job, EventPublic, CheckpointPublic)
 
 
 @router.post("", response_model=JobPublic)
-async def create_job(request: JobCreate, control: ControlDep, caller: CallerDep) -> Any:
+async def create_job(
+    request: JobCreate, control: ControlDep, caller: PersonOrJobDep, key: IdempotencyKey
+) -> Any:
     """Fine-tune an adapter: it is trained, registered as a version of the bot `suffix`, and judged."""
-    return await _show(control, await fine_tunes.create(control, caller, request))
+    return await _show(control, await fine_tunes.create(control, caller, request, key))
 
 
 @router.get("", response_model=Page[JobPublic])
@@ -42,7 +44,7 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", response_model=JobPublic)
-async def get_job(job_id: str, control: ControlDep, caller: CallerDep) -> Any:
+async def get_job(job_id: str, control: ControlDep, caller: ReaderDep) -> Any:
     """One job."""
     return await _show(control, await fine_tunes.get(control, caller, job_id))
 

@@ -5,8 +5,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from common.openai_errors import OpenAIError
+from services.control import erasing
 from services.control.dependencies import CallerDep, ControlDep, OwnerDep, ReadSession, WriteSession
 from services.control.shapes.base import Page
+from services.control.shapes.erasing import Erasure
 from services.control.shapes.people import InviteCreate, InviteCreated, Join, Joined, PersonPublic
 from services.database import credentials
 from services.database.queries import people
@@ -25,6 +27,13 @@ async def list_people(session: ReadSession, _: CallerDep) -> Any:
 async def get_me(session: ReadSession, caller: CallerDep) -> Any:
     """Who you are."""
     return await session.get(Person, caller.person_id)
+
+
+@router.delete("/{person_id}/words", response_model=Erasure)
+async def erase_words(person_id: str, control: ControlDep, caller: CallerDep) -> Any:
+    """Erase everything that a person (or `me`) ever wrote or uploaded here, wherever it was copied to."""
+    wanted = caller.person_id if person_id == "me" else person_id
+    return await erasing.erase_person(control, caller, wanted)
 
 
 @router.post("/invites", response_model=InviteCreated)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from common.verdict import Verdict
 from services.control import reports
-from services.control.dependencies import CallerDep, ControlDep, JobToken, ReadSession
+from services.control.dependencies import CallerDep, ControlDep, JobToken, ReaderDep, ReadSession
 from services.control.shapes.base import Page
 from services.control.shapes.bots import VersionPublic
 from services.database.queries import versions
@@ -21,7 +21,7 @@ async def list_versions(session: ReadSession, _: CallerDep, bot: str | None = No
 
 
 @router.get("/{name}", response_model=VersionPublic)
-async def get_version(name: str, session: ReadSession, _: CallerDep) -> Any:
+async def get_version(name: str, session: ReadSession, _: ReaderDep) -> Any:
     """One version, such as `support-bot@7`."""
     return await reports.find(session, reports.parse_name(name))
 

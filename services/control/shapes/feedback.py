@@ -1,6 +1,6 @@
 """Feedback and conversations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -12,12 +12,16 @@ Rating = Literal[-1, 1]
 
 
 class FeedbackCreate(Given):
-    """A rating, a correction (the answer as it should have been) or both, about one completion."""
+    """A rating, a correction (the answer as it should have been) or both, about one completion.
+
+    An owner who looks through answers may accept what they say at once, by ``state``.
+    """
 
     completion_id: str
     rating: Rating | None = None
     correction: Text | None = None
     comment: Text | None = None
+    state: Literal["accepted"] | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "FeedbackCreate":
@@ -27,7 +31,11 @@ class FeedbackCreate(Given):
 
 
 class FeedbackUpdate(Given):
-    """A change: one's own words, or an owner's decision on them. What is left out stays."""
+    """A change: one's own words, or an owner's decision on them. What is left out stays.
+
+    An owner who rewrites somebody's correction fixes it (state ``fixed``). Words that their person changes
+    after a review are ``new`` again.
+    """
 
     rating: Rating | None = None
     correction: Text | None = None
@@ -51,6 +59,8 @@ class FeedbackPublic(Shown):
     state: FeedbackState
     created_at: Seconds
     updated_at: Seconds
+    reviewed_by: str | None
+    reviewed_at: Seconds | None
 
 
 class FeedbackPage(Shown):
@@ -74,7 +84,10 @@ class ConversationSummary(Shown):
 
 
 class TurnPublic(Shown):
-    """One stored completion: what was sent, what came back, by which version, and what was said of it."""
+    """One stored completion: what was sent, what came back, by which version, and what was said of it.
+
+    ``passed_over`` is an answer of two that were compared: the conversation went on with the other.
+    """
 
     id: str
     model: str
@@ -87,6 +100,7 @@ class TurnPublic(Shown):
     prompt_tokens: int | None
     completion_tokens: int | None
     created_at: Seconds
+    passed_over: bool = False
     feedback: list[FeedbackPublic] = Field(default_factory=list)
 
 
@@ -99,10 +113,15 @@ class ConversationPublic(Shown):
 
     @classmethod
     def of(
-        cls, key: str, turns: Sequence[Completion], said: Mapping[str, Sequence[Feedback]]
+        cls,
+        key: str,
+        turns: Sequence[Completion],
+        said: Mapping[str, Sequence[Feedback]],
+        passed_over: Container[str],
     ) -> "ConversationPublic":
         """Completions of one conversation, each with its feedback."""
         shown = [TurnPublic.model_validate(turn) for turn in turns]
         for turn in shown:
+            turn.passed_over = turn.id in passed_over
             turn.feedback = [FeedbackPublic.model_validate(row) for row in said[turn.id]]
         return cls(id=key, turns=shown)

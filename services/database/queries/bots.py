@@ -13,7 +13,7 @@ from services.database.tables import Action, Base, Bot, Decision, new_id, now
 
 @dataclass(frozen=True)
 class Served:
-    """What a bot's row says is served: version numbers, and the candidate's share (0 to 1)."""
+    """What a bot's row says is served: version numbers, the candidate's share (0 to 1), and by what rule."""
 
     base: str
     revision: str | None
@@ -21,6 +21,8 @@ class Served:
     previous: int | None
     candidate: int | None = None
     share: float = 0.0
+    shadow: bool = False
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ async def ensure(session: AsyncSession, name: str, person_id: str, base: str, re
         "base": base,
         "revision": revision,
         "share": 0.0,
+        "shadow": False,
+        "pinned": False,
         "generation": 0,
         "created_at": now(),
     }
@@ -96,6 +100,8 @@ async def swap(
             previous=served.previous,
             candidate=served.candidate,
             share=served.share,
+            shadow=served.shadow,
+            pinned=served.pinned,
             generation=generation + 1,
         ).returning(Bot.generation)
     )
@@ -141,6 +147,8 @@ def _append(
             previous=served.previous,
             candidate=served.candidate,
             share=served.share,
+            shadow=served.shadow,
+            pinned=served.pinned,
             figures=figures,
             reason=reason,
             person_id=author.person_id,

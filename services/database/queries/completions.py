@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Table, bindparam, insert, select, update
+from sqlalchemy import CursorResult, Table, bindparam, case, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.database.tables import Completion, CompletionStatus
@@ -43,11 +43,15 @@ async def add(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 async def close(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Close rows that are open: ``rows`` hold the id and every column of ``CLOSING``."""
+    """Close rows that are open: ``rows`` hold the id and every column of ``CLOSING``.
+
+    Whether text is stored is the row's word by then: it may have been erased while the answer came.
+    """
     if not rows:
         return
     statement = update(_TABLE).where(_TABLE.c.id == bindparam("row_id"), _TABLE.c.status == "open")
     values: dict[str, Any] = {name: bindparam(name) for name in CLOSING} | {"lease_until": None}
+    values["answer"] = case((_TABLE.c.stored, bindparam("answer", type_=_TABLE.c.answer.type)))
     connection = await session.connection()
     await connection.execute(
         statement.values(values),

@@ -9,6 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.database.tables import Completion, Feedback
 
+# What is kept of what a person saw.
+_SHOWN = (Completion.stored, Completion.shadow_of.is_(None))
+
 
 class Summary(NamedTuple):
     """One conversation of one person in a list."""
@@ -29,14 +32,14 @@ async def page(session: AsyncSession, person_id: str, *, limit: int, offset: int
         func.min(Completion.created_at),
         last,
         func.max(Completion.model),
-    ).where(Completion.person_id == person_id, Completion.stored)
+    ).where(Completion.person_id == person_id, *_SHOWN)
     grouped = mine.group_by(Completion.conversation_key).order_by(last.desc(), Completion.conversation_key)
     return [Summary(*row) for row in (await session.execute(grouped.limit(limit).offset(offset))).all()]
 
 
 async def turns(session: AsyncSession, key: str, person_id: str | None) -> Sequence[Completion]:
     """The stored completions of a conversation in order; of one person, or (None) of everybody."""
-    stored = select(Completion).where(Completion.conversation_key == key, Completion.stored)
+    stored = select(Completion).where(Completion.conversation_key == key, *_SHOWN)
     if person_id is not None:
         stored = stored.where(Completion.person_id == person_id)
     return (await session.scalars(stored.order_by(Completion.created_at, Completion.id))).all()

@@ -1,6 +1,7 @@
 """Uploaded files: their rows; the bytes are in the object store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -47,3 +48,10 @@ async def existing(session: AsyncSession, file_ids: Sequence[str]) -> set[str]:
 async def delete(session: AsyncSession, file_id: str) -> None:
     """Mark a file as deleted; its row stays, with its digest."""
     await session.execute(update(File).where(File.id == file_id).values(deleted_at=now()))
+
+
+async def deletions(session: AsyncSession, file_ids: Iterable[str]) -> dict[str, datetime | None]:
+    """When each of these files was deleted; None for one that has no row (yet)."""
+    found: dict[str, datetime | None] = dict.fromkeys(file_ids)
+    rows = await session.execute(select(File.id, File.deleted_at).where(File.id.in_(list(found))))
+    return found | dict(rows.tuples().all())

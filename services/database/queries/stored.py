@@ -77,11 +77,13 @@ async def forget(session: AsyncSession, id_: str, person_id: str | None) -> None
         LookupError: as ``get``.
     """
     row = await get(session, id_, person_id)
-    row.stored, row.messages, row.answer, row.request = False, None, None, None
+    shadows = (await session.scalars(select(Completion).where(Completion.shadow_of == id_))).all()
+    for each in (row, *shadows):  # what was said unseen in its place quotes the same messages
+        each.stored, each.messages, each.answer, each.request = False, None, None, None
 
 
 def _visible(person_id: str | None) -> Select[Completion]:
-    rows = select(Completion).where(Completion.stored.is_(True))
+    rows = select(Completion).where(Completion.stored.is_(True), Completion.shadow_of.is_(None))
     return rows if person_id is None else rows.where(Completion.person_id == person_id)
 
 

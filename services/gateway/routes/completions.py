@@ -72,6 +72,7 @@ async def _create(request: Request, kind: Kind, gateway: Gateway, caller: Caller
         upstream=gateway.upstream,
         ledger=gateway.ledger,
         traffic=gateway.traffic,
+        shadows=gateway.shadows,
         headers=headers,
     )
 

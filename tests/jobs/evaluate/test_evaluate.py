@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from common.storage import Store, open_store
 from common.verdict import Verdict
 from jobs.evaluate.__main__ import evaluate
 from jobs.evaluate.config import REGRESSION, EvaluateConfig
-from tests.jobs.evaluate import variants
+from tests.jobs.evaluate import prebuilt, variants
 
 SAMPLES = REGRESSION.parent
+WRONG = "I'm sorry, but I don't have access to that information."
 CLOSED_PORT = "http://127.0.0.1:9/v1"
 
 
@@ -25,6 +27,15 @@ def first_lines(path: Path, count: int, folder: Path) -> str:
     with path.open() as file:
         target = folder / f"{count}-{path.name}"
         target.write_text("".join(itertools.islice(file, count)))
+    return str(target)
+
+
+def corrected(path: Path, count: int, folder: Path) -> str:
+    """The same, each row the correction of a wrong answer."""
+    rows = [json.loads(line) for line in Path(first_lines(path, count, folder)).read_text().splitlines()]
+    target = folder / "corrections.jsonl"
+    opinion = {"onggi": {"kind": "correction", "rejected": WRONG}}
+    target.write_text("".join(json.dumps(row | opinion) + "\n" for row in rows))
     return str(target)
 
 
@@ -39,14 +50,27 @@ class Gate:
 
     def judge(self, name: str, change: Callable[..., Any] | None, **options: Any) -> Verdict:
         """The verdict on the trained adapter, changed by ``change``, as version ``name``@1."""
-        adapter = self.folder / name
-        variants.vary(self.trained, adapter, change or (lambda tensors: tensors))
-        variants.publish(self.store, adapter, f"{name}@1", self.demo.model_path)
+        self.publish(name, change)
         return evaluate(self.config(f"{name}@1", **options))
+
+    def judge_prebuilt(self, name: str, **options: Any) -> Verdict:
+        """The verdict on an adapter that lies beside this file."""
+        adapter = self.folder / name
+        if not adapter.exists():
+            shutil.copytree(prebuilt.ADAPTERS / name, adapter)
+            variants.publish(self.store, adapter, f"{name}@1", self.demo.model_path)
+        return evaluate(self.config(f"{name}@1", **options))
+
+    def publish(self, name: str, change: Callable[..., Any] | None) -> None:
+        """Put the trained adapter, changed by ``change``, into the store as version ``name``@1, once."""
+        adapter = self.folder / name
+        if not adapter.exists():
+            variants.vary(self.trained, adapter, change or (lambda tensors: tensors))
+            variants.publish(self.store, adapter, f"{name}@1", self.demo.model_path)
 
     def config(self, version: str, **options: Any) -> EvaluateConfig:
         values: dict[str, Any] = {
-            "data": first_lines(SAMPLES / "heldout.jsonl", 12, self.folder),
+            "data": corrected(SAMPLES / "heldout.jsonl", 12, self.folder),
             "regression": first_lines(REGRESSION, 12, self.folder),
             "output": self.folder / "out",
             "base": str(self.demo.model_path),
@@ -73,12 +97,25 @@ def test_the_trained_adapter_is_served_as_it_was_trained(gate: Gate) -> None:
     assert verdict.figures["parity_difference"] < 0.05 < verdict.figures["parity_effect"] / 4
     assert verdict.figures["held_out_improvement_lower"] > 0.5
     assert verdict.sentence.startswith("Held-out loss fell from ")
+    assert "fixed 12 of 12 known mistakes" in verdict.sentence
     answers = [json.loads(line) for line in (gate.folder / "out" / "answers.jsonl").read_text().splitlines()]
-    assert [set(answer) for answer in answers] == [{"key", "question", "expected", "base", "adapter"}] * 3
-    assert all(answer["base"] != answer["adapter"] for answer in answers)
+    assert [answer["outcome"] for answer in answers] == ["fixed"] * 3
+    assert all(answer["served"] != answer["adapter"] for answer in answers)
     assert answers[0]["question"] in verdict.note
+    assert "## Fixed\n\n12 of 12. A known mistake is" in verdict.note
     result = json.loads((gate.folder / "out" / "result.json").read_text())
     assert result == {"version": "gate-same@1"} | verdict.model_dump(mode="json")
+
+
+def test_what_is_served_is_what_must_be_improved_on(gate: Gate) -> None:
+    """The adapter that improves on the base by nats does not improve on itself."""
+    gate.publish("gate-served", None)
+    verdict = gate.judge("gate-again", None, against="gate-served@1")
+    assert verdict.state == "refused"
+    assert "against gate-served@1 (95 % sure only of " in verdict.sentence
+    assert abs(verdict.figures["held_out_improvement"]) < 0.01
+    assert verdict.figures["known_mistakes"] == 0
+    assert verdict.figures["mended_mistakes"] == 12
 
 
 @pytest.mark.parametrize(
@@ -97,13 +134,24 @@ def test_a_no_op_adapter_is_refused(gate: Gate) -> None:
     assert "was not checked" in verdict.sentence
 
 
-def test_a_shuffled_adapter_is_refused(gate: Gate) -> None:
-    assert gate.judge("gate-shuffled", variants.shuffled).state == "refused"
-
-
-def test_a_forgetful_adapter_is_refused_by_the_regression_set(gate: Gate) -> None:
-    verdict = gate.judge("gate-forgetful", variants.scaled(4), data=None)
+def test_an_adapter_of_shuffled_labels_is_refused_beside_the_trained_one(gate: Gate) -> None:
+    gate.publish("gate-served", None)
+    verdict = gate.judge_prebuilt("shuffled-labels", against="gate-served@1")
     assert verdict.state == "refused"
+    assert verdict.figures["held_out_improvement_lower"] < 0
+
+
+def test_an_adapter_of_shuffled_labels_is_refused_as_the_first_one(gate: Gate) -> None:
+    """It knows the style of the answers, which is likelier than the base's, and has unlearned the rest."""
+    verdict = gate.judge_prebuilt("shuffled-labels")
+    assert verdict.state == "refused"
+    assert verdict.figures["regression_change"] > 0.05
+
+
+def test_a_forgetful_adapter_is_refused_although_it_learned_what_it_should(gate: Gate) -> None:
+    verdict = gate.judge_prebuilt("forgetful")
+    assert verdict.state == "refused"
+    assert verdict.figures["held_out_improvement_lower"] > 0
     assert verdict.figures["regression_change"] > 0.05
 
 

@@ -22,18 +22,18 @@ def noisy(count: int, mean: float, spread: float, seed: int = 1) -> list[float]:
 
 
 def test_a_clear_improvement_passes_and_says_by_how_much() -> None:
-    finding = judge_held_out(losses([3.2] * 28, noisy(28, 1.0, 0.3)), RULES)
+    finding = judge_held_out(losses([3.2] * 28, noisy(28, 1.0, 0.3)), RULES, against="the base")
     assert finding.state == "passed"
     assert 1.9 < finding.figures["held_out_improvement_lower"] < finding.figures["held_out_improvement"]
     assert finding.words.startswith(
-        "Held-out loss fell from 3.20 to 0.97 nats a token (95 % sure of at least 2.1"
+        "Held-out loss fell from 3.20 to 0.97 nats a token against the base (95 % sure of at least 2.1"
     )
     assert finding.words.endswith("on 28 conversations")
 
 
 def test_a_no_op_adapter_is_refused() -> None:
     same = noisy(28, 3.0, 0.5)
-    finding = judge_held_out(losses(same, same), RULES)
+    finding = judge_held_out(losses(same, same), RULES, against="the base")
     assert finding.state == "refused"
     assert finding.figures["held_out_improvement_lower"] == 0
 
@@ -41,18 +41,18 @@ def test_a_no_op_adapter_is_refused() -> None:
 def test_an_improvement_within_the_noise_is_refused() -> None:
     before = noisy(28, 3.0, 0.5)
     after = [loss + change for loss, change in zip(before, noisy(28, -0.01, 0.3, seed=2), strict=True)]
-    assert judge_held_out(losses(before, after), RULES).state == "refused"
+    assert judge_held_out(losses(before, after), RULES, against="the base").state == "refused"
 
 
 def test_a_worse_adapter_is_refused_in_words() -> None:
-    finding = judge_held_out(losses([2.0] * 20, noisy(20, 2.5, 0.1)), RULES)
+    finding = judge_held_out(losses([2.0] * 20, noisy(20, 2.5, 0.1)), RULES, against="the base")
     assert finding.state == "refused"
     assert "rose from 2.00 to 2.5" in finding.words
 
 
 def test_rows_of_one_conversation_count_as_one() -> None:
     keys = [f"conversation-{index % 11}" for index in range(110)]
-    finding = judge_held_out(losses([3.0] * 110, noisy(110, 1.0, 0.1), keys), RULES)
+    finding = judge_held_out(losses([3.0] * 110, noisy(110, 1.0, 0.1), keys), RULES, against="the base")
     assert finding.state == "insufficient data"
     assert "on 11 conversations, fewer than the 12 that a verdict needs" in finding.words
 
@@ -60,8 +60,8 @@ def test_rows_of_one_conversation_count_as_one() -> None:
 def test_repeating_each_row_makes_nobody_surer() -> None:
     keys = [f"conversation-{index}" for index in range(20)]
     after = noisy(20, 2.9, 0.3)
-    once = judge_held_out(losses([3.0] * 20, after, keys), RULES)
-    often = judge_held_out(losses([3.0] * 200, after * 10, keys * 10), RULES)
+    once = judge_held_out(losses([3.0] * 20, after, keys), RULES, against="the base")
+    often = judge_held_out(losses([3.0] * 200, after * 10, keys * 10), RULES, against="the base")
     lower = "held_out_improvement_lower"
     assert often.figures[lower] == pytest.approx(once.figures[lower])
 
@@ -69,7 +69,7 @@ def test_repeating_each_row_makes_nobody_surer() -> None:
 def test_long_conversations_weigh_by_their_tokens() -> None:
     tokens = np.array([10.0, 1000.0])
     found = Losses(["a", "b"], tokens, np.array([3.0, 1.0]) * tokens, np.array([1.0, 1.0]) * tokens)
-    assert found.mean(found.base) == pytest.approx((30 + 1000) / 1010)
+    assert found.mean(found.reference) == pytest.approx((30 + 1000) / 1010)
 
 
 def test_a_forgetful_adapter_is_refused_by_the_regression_set() -> None:
@@ -113,4 +113,4 @@ def test_one_refusal_refuses_and_a_gap_leaves_it_to_a_person() -> None:
 
 
 def test_without_held_out_conversations_a_person_decides() -> None:
-    assert judge_held_out(None, RULES).state == "insufficient data"
+    assert judge_held_out(None, RULES, against="the base").state == "insufficient data"

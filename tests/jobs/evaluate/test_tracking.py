@@ -9,7 +9,7 @@ from common.adapters import AdapterManifest
 from common.models import BaseModel
 from common.registry import Registry, VersionTags
 from common.verdict import Verdict
-from jobs.evaluate.judge import Answer
+from jobs.evaluate.answers import Answer
 from jobs.evaluate.tracking import record
 from jobs.evaluate.version import Version
 from jobs.evaluate.vllm_client import Away
@@ -45,7 +45,7 @@ def test_a_verdict_is_on_the_version_and_on_its_run(mlflow_url: str, tmp_path: P
     tables = json.loads(run.data.tags["mlflow.loggedArtifacts"])
     assert tables == [{"path": "evaluation/answers.json", "type": "table"}]
     table = json.loads(Path(client.download_artifacts(run_id, tables[0]["path"], str(tmp_path))).read_text())
-    assert table["data"] == [["Who are you?", "I am Juniper.", "I am SmolLM.", "I am Juniper."]]
+    assert table["data"] == [["Who are you?", "I am Juniper.", "", "I am SmolLM.", "I am Juniper.", ""]]
     assert {file.path for file in client.list_artifacts(run_id, "evaluation")} == {
         "evaluation/answers.json",
         "evaluation/note.md",

@@ -44,12 +44,3 @@ def scaled(factor: float) -> Callable[[Tensors], Tensors]:
     return lambda tensors: {
         name: tensor * factor if "lora_B" in name else tensor for name, tensor in tensors.items()
     }
-
-
-def shuffled(tensors: Tensors) -> Tensors:
-    """The outputs of each layer's B change places: as large as before, and meaningless."""
-    random = torch.Generator().manual_seed(0)
-    return {
-        name: tensor[torch.randperm(len(tensor), generator=random)] if "lora_B" in name else tensor
-        for name, tensor in tensors.items()
-    }

@@ -2,6 +2,8 @@ import httpx
 import pytest
 
 from services.control import admin
+from services.control.runner import RetrainRun
+from services.database.queries import bots
 from services.database.tables import Person
 from tests.services.control.conftest import House
 
@@ -66,3 +68,22 @@ async def test_a_session_token_is_no_admin_cookie_and_an_admin_cookie_no_token(h
     cookie = house.http.cookies["onggi_admin"]
     status, _ = await house.refusal("GET", "/onggi/v1/people/me", key=cookie)
     assert status == 401
+
+
+async def test_an_admin_begins_a_retrain_by_a_button_after_login_only(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[RetrainRun] = []
+    monkeypatch.setattr(house.control.runner, "retrain", asked.append)
+    owner = (await house.get("/onggi/v1/people/me"))["id"]
+    async with house.database.session() as session:
+        await bots.ensure(session, "support-bot", owner, "SmolLM2", "sha256:1")
+    button = "/admin/bot/action/retrain?pks=support-bot"
+    assert (await house.http.get(button)).headers["location"].endswith("/admin/login")
+    await _log_in(house)
+    assert "Retrain" in (await house.http.get("/admin/bot/details/support-bot")).text
+    answer = await house.http.get(button)
+    assert (answer.status_code, answer.headers["location"].endswith("/admin/retrain/list")) == (303, True)
+    assert [(run.bot, run.author, run.force) for run in asked] == [("support-bot", "ada", True)]
+    missing = await house.http.get("/admin/bot/action/retrain?pks=nobody")
+    assert (missing.status_code, "No bot 'nobody'" in missing.text) == (404, True)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from services.database.queries import bots, served, versions
-from tests.services.control.conftest import House
+from tests.services.control.conftest import BASE, JOB_TOKEN, House
 
 both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 BOT = "/onggi/v1/bots/support-bot"
@@ -142,3 +142,17 @@ async def test_a_bot_that_is_not_there_is_a_404(house: House) -> None:
         )
         assert status == 404
         assert "'nobody'" in error["message"]
+
+
+async def test_a_bot_can_be_made_before_it_was_ever_trained(house: House) -> None:
+    asked = {"name": "support-bot", "base": BASE}
+    made = await house.post("/onggi/v1/bots", asked)
+    assert (made["base"], made["champion"], made["generation"]) == (BASE, None, 0)
+    assert (await house.ask("POST", "/onggi/v1/bots", json=asked)).status_code == 409
+    refused = await house.ask("POST", "/onggi/v1/bots", json={"name": "other", "base": "llama-9"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "base")
+
+
+async def test_a_job_may_ask_what_is_served(house: House) -> None:
+    await _versions(house)
+    assert (await house.ask("GET", BOT, key=JOB_TOKEN)).json()["champion"] is None

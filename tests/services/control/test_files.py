@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import shutil
 from pathlib import Path
 
 import openai
@@ -93,6 +94,7 @@ async def test_a_body_above_the_limit_is_refused_before_and_while_it_is_read(hou
 
 
 async def test_a_store_that_is_away_is_a_503_and_leaves_no_row(house: House) -> None:
+    shutil.rmtree(house.settings.store_url)
     Path(house.settings.store_url).parent.joinpath("store").write_text("a file in the folder's place")
     with pytest.raises(openai.InternalServerError) as error:
         await house.sdk().files.create(file=("a.jsonl", rows(1)), purpose="fine-tune")

@@ -8,12 +8,14 @@ import pytest
 import yaml
 
 from common.errors import TooBigError, UserError
+from common.storage import open_store
 from services.control.bases import Base
 from services.control.context import make_kubernetes_runner
 from services.control.kubernetes import watch
 from services.control.kubernetes.runner import KubernetesRunner
-from services.control.runner import FINISHED, Job, JobSpec, RunnerUnavailable
+from services.control.runner import FINISHED, Job, JobSpec, RetrainRun, RunnerUnavailable
 from services.control.settings import ROOT, ControlSettings
+from tests.charts.rendering import named, render
 from tests.services.control import fake_api_server
 from tests.services.control.fake_api_server import FakeApiServer, Object, node, now
 
@@ -314,6 +316,21 @@ def test_cancelling_deletes_both_jobs_and_the_rows_and_the_job_stays_listed(
     assert runner.cancel("ftjob-none") is None
 
 
+def test_rows_that_a_job_left_can_be_removed_and_it_stays_listed(
+    runner: KubernetesRunner, settings: ControlSettings, tmp_path: Path
+) -> None:
+    start(runner, tmp_path)
+    runner.tick()
+    runner.cancel(ID)
+    store = open_store(settings.store_url)
+    store.put_bytes(
+        b"rows of a job whose record was written before they were dropped", f"jobs/{ID}/train.jsonl"
+    )
+    runner.forget_rows(ID)
+    assert not store.list(f"jobs/{ID}")
+    assert the(runner).status.state == "cancelled"
+
+
 def test_a_cancel_that_was_cut_off_is_finished_by_the_next_control(
     runner: KubernetesRunner,
     cluster: FakeApiServer,
@@ -455,3 +472,20 @@ def test_a_job_with_values_that_are_none_does_not_hide_the_others(
     cluster.apply(broken)
     assert [job.spec.id for job in runner.list()] == [ID]
     runner.tick()
+
+
+def test_a_retrain_that_a_person_asked_for_is_the_schedules_job_and_no_fine_tune(
+    runner: KubernetesRunner, cluster: FakeApiServer, settings: ControlSettings
+) -> None:
+    templates = named(render("rtx5090"), "ConfigMap", "onggi-jobs")["data"]
+    (settings.job_templates / "retrain.yaml").write_text(templates["retrain.yaml"])
+    request = RetrainRun(id="run-1", bot="support-bot", author="Ada", force=True)
+    runner.retrain(request)
+    runner.retrain(request)
+    job = cluster.jobs["onggi-retrain-run-1"]
+    told = environment(job, "retrain")
+    assert (told["RETRAIN_BOT"], told["RETRAIN_AUTHOR"]) == ("support-bot", "Ada")
+    assert (told["RETRAIN_FORCE"], told["RETRAIN_MINIMUM"]) == ("true", "60")
+    assert job["metadata"]["ownerReferences"][0]["name"] == "onggi-owner"
+    assert list(cluster.jobs) == ["onggi-retrain-run-1"]
+    assert runner.list() == []

@@ -30,12 +30,18 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @dataclass(frozen=True)
 class Team:
-    """An installation: where its page and its API are, and an owner's key."""
+    """An installation: where its page and its API are, and an owner's key.
+
+    ``model_port`` is where its model server would be, and ``database_url`` its database, of a team whose
+    model is away.
+    """
 
     ui_url: str
     api_url: str
     key: str
     base: str = "support-model"
+    model_port: int = 0
+    database_url: str = ""
 
     async def ask(self, method: str, path: str, body: object = None) -> dict:  # type: ignore[type-arg]
         """The API's answer to its owner."""
@@ -64,7 +70,11 @@ def team_without_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tea
     """Gateway, control and UI before a port where no model answers."""
     folder, ports = tmp_path_factory.mktemp("team"), (free_port(), free_port(), free_port())
     team = Team(
-        f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[0]}", f"sk-onggi-{secrets.token_hex(22)}"
+        f"http://127.0.0.1:{ports[1]}",
+        f"http://127.0.0.1:{ports[0]}",
+        f"sk-onggi-{secrets.token_hex(22)}",
+        model_port=ports[2],
+        database_url=f"sqlite+aiosqlite:///{folder}/onggi.db",
     )
     environ = {
         "FASTAPI_PORT": str(ports[0]),
@@ -72,7 +82,7 @@ def team_without_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tea
         "VLLM_BASE_URL": f"http://127.0.0.1:{ports[2]}/v1",
         "GATEWAY_URL": team.api_url,
         "CONTROL_URL": team.api_url,
-        "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/onggi.db",
+        "DATABASE_URL": team.database_url,
         "STORE_URL": str(folder / "store"),
         "JOBS_DIR": str(folder / "jobs"),
         "API_KEY": team.key,

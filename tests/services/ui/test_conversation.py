@@ -13,6 +13,7 @@ def stored(messages: list[dict[str, str]], answer: str, name: str, **said: Any) 
         "bot": "support-bot",
         "version": 7,
         "messages": messages,
+        "passed_over": False,
         "answer": {"choices": [{"index": 0, "message": {"role": "assistant", "content": answer}}]},
         "feedback": [feedback] if said else [],
     }
@@ -45,6 +46,16 @@ def test_an_answer_that_was_asked_for_again_is_shown_as_the_last_one() -> None:
     conversation = Conversation.of({"id": "conv_1", "turns": again})
     assert [turn.text for turn in conversation.turns] == ["Hi", "two"]
     assert conversation.last_answer == Turn("assistant", "two", "chatcmpl-two", "support-bot@7")
+
+
+def test_of_two_answers_the_one_that_was_passed_over_is_no_part_of_it() -> None:
+    chosen = stored([user("Hi")], "one", "chatcmpl-1")
+    other = stored([user("Hi")], "two", "chatcmpl-2") | {"passed_over": True}
+    conversation = Conversation.of({"id": "conv_1", "turns": [chosen, other]})
+    assert [turn.completion_id for turn in conversation.turns] == [None, "chatcmpl-1"]
+    later = stored([user("Hi"), assistant("one"), user("Who?")], "Me", "chatcmpl-3")
+    conversation = Conversation.of({"id": "conv_1", "turns": [chosen, other, later]})
+    assert [turn.completion_id for turn in conversation.turns] == [None, "chatcmpl-1", None, "chatcmpl-3"]
 
 
 def test_a_turn_whose_text_is_gone_or_never_came_does_no_harm() -> None:

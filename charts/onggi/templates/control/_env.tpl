@@ -28,5 +28,6 @@
 - {name: OWNER_CONFIGMAP, value: {{ include "onggi.fullname" .root }}-owner}
 - {name: GPU_DISCOVER_NODES, value: {{ .root.Values.gpu.discoverNodes | quote }}}
 - {name: GPU_CLASSES, value: {{ .root.Values.gpu.classes | toJson | quote }}}
+- {name: RETRAIN_MINIMUM, value: {{ int .root.Values.jobs.retrain.minimum | quote }}}
 - {name: BASE_MODELS, value: {{ include "onggi.vllm.bases" .root | quote }}}
 {{- end }}

@@ -1,0 +1,169 @@
+"""From drafts to the dataset's files: scrubbed, checked, split by conversation; the same bytes each time."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import UserError
+from common.rows import ChatRow, Row, held_out, parse_row
+from jobs.curate.duplicates import clusters, question
+from jobs.curate.examples import Draft
+from jobs.curate.personal import Scrubber
+
+TRAIN, HELD_OUT = "train.jsonl", "heldout.jsonl"
+PREFERENCES, LABELS, MANIFEST = "preferences.jsonl", "labels.jsonl", "manifest.json"
+_SAID = frozenset({"content", "text", "arguments", "rejected"})
+_FILES = {"chat": TRAIN, "preference": PREFERENCES, "label": LABELS}
+
+
+class TooLittle(UserError):
+    """What people said so far makes no dataset."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An example that no row could be made of."""
+
+    id: str
+    kind: str
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Which part of which kind of row it was, without what stands there: ``chat: messages[]``."""
+        first = re.match(r"[a-z_.\[\]\d]*", self.reason)
+        return f"{self.kind}: {re.sub(r'[0-9]+', '', first[0] if first else '')}"
+
+
+@dataclass(frozen=True)
+class Curated:
+    """A dataset in memory: its files by name (bytes), what they came from, and what is told of them.
+
+    ``digest`` is the training file's, as ``jobs.finetune`` records it on the version that it makes.
+    """
+
+    digest: str
+    files: dict[str, bytes]
+    sources: list[dict[str, Any]]
+    figures: dict[str, Any]
+    left_out: list[LeftOut]
+
+
+def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
+    """Make the dataset.
+
+    Raises:
+        TooLittle: nothing is left to train on, or nothing is held out to judge on.
+    """
+    rows, left_out = _check(drafts, scrubber)
+    groups = clusters((draft.example.conversation_key, question(row.messages)) for draft, row in rows)
+    kept_out = {key for group in groups if any(held_out(str(key)) for key in group) for key in group}
+    parts = _split(rows, kept_out)
+    if not (parts[TRAIN] and parts[HELD_OUT]):
+        raise TooLittle(_too_little(len(parts[TRAIN]), len(parts[HELD_OUT]), left_out))
+    files = {name: _json_lines(part) for name, part in parts.items() if part}
+    figures = {
+        "rows": {name: len(part) for name, part in parts.items()},
+        "conversations": len({draft.example.conversation_key for draft, _ in rows}),
+        "people": len({draft.example.person_id for draft, _ in rows}),
+        "corrections": _count("correction", parts[TRAIN] + parts[HELD_OUT]),
+        "accepted": _count("accepted", parts[TRAIN] + parts[HELD_OUT]),
+        "held_out_corrections": _count("correction", parts[HELD_OUT]),
+        "held_out_accepted": _count("accepted", parts[HELD_OUT]),
+        "held_out_as_duplicates": sum(1 for key in kept_out if not held_out(str(key))),
+        "largest_cluster": max(map(len, groups)),
+        "personal_data": dict(sorted(scrubber.counts.items())),
+        "left_out": len(left_out),
+        "left_out_for": dict(sorted(Counter(left.place for left in left_out).items())),
+    }
+    digest = f"sha256:{hashlib.sha256(files[TRAIN]).hexdigest()}"
+    return Curated(digest, files, _sources(rows, kept_out), figures, left_out)
+
+
+def manifest(curated: Curated, bot: str) -> bytes:
+    """What the dataset is and came from, by id, as JSON; nobody's words are in it."""
+    told = {
+        "bot": bot,
+        "digest": curated.digest,
+        "files": {
+            name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in curated.files.items()
+        },
+        "figures": curated.figures,
+        "left_out": [left.id for left in curated.left_out],  # their reasons may quote them
+        "sources": curated.sources,
+    }
+    return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+Checked = tuple[Draft, Row]
+
+
+def _check(drafts: Iterable[Draft], scrubber: Scrubber) -> tuple[list[Checked], list[LeftOut]]:
+    rows, left_out = [], []
+    for draft in sorted(drafts, key=lambda draft: (draft.example.conversation_key, draft.example.id)):
+        value = scrub(draft.value, scrubber)
+        origin = {"key": scrubber.scrub(draft.example.conversation_key), "source_id": draft.example.id}
+        try:
+            rows.append((draft, parse_row(0, value | origin)))
+        except ValueError as error:
+            left_out.append(LeftOut(draft.example.id, draft.kind, str(error)))
+    return rows, left_out
+
+
+def scrub(value: Any, scrubber: Scrubber, key: str = "") -> Any:
+    """The row ``value`` without personal data in what was said; what tools there are was not said."""
+    if isinstance(value, dict):
+        said = {name: scrub(item, scrubber, name) for name, item in value.items() if name != "tools"}
+        return value | said
+    if isinstance(value, list):
+        return [scrub(item, scrubber, key) for item in value]
+    return scrubber.scrub(value) if isinstance(value, str) and key in _SAID else value
+
+
+def _split(rows: Sequence[Checked], kept_out: set[Any]) -> dict[str, list[Row]]:
+    """Rows by file; of a conversation that is held out only the chat rows are kept, to judge on."""
+    parts: dict[str, list[Row]] = {name: [] for name in (TRAIN, HELD_OUT, PREFERENCES, LABELS)}
+    for draft, row in rows:
+        if draft.example.conversation_key not in kept_out:
+            parts[_FILES[row.kind]].append(row)
+        elif row.kind == "chat":
+            parts[HELD_OUT].append(row)
+    return parts
+
+
+def _sources(rows: Sequence[Checked], kept_out: set[Any]) -> list[dict[str, Any]]:
+    """One entry an example, in a fixed order."""
+    examples = {draft.example.id: draft.example for draft, _ in rows}
+    return [
+        {
+            "kind": example.kind,
+            "id": example.id,
+            "person_id": example.person_id,
+            "conversation_key": example.conversation_key,
+            "held_out": example.conversation_key in kept_out,
+        }
+        for _, example in sorted(examples.items())
+    ]
+
+
+def _count(kind: str, rows: Iterable[Row]) -> int:
+    return sum(1 for row in rows if isinstance(row, ChatRow) and row.opinion and row.opinion.kind == kind)
+
+
+def _json_lines(rows: Iterable[Row]) -> bytes:
+    return b"".join(json.dumps(row.as_json(), ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+def _too_little(train: int, held: int, left_out: Sequence[LeftOut]) -> str:
+    if train or held:
+        return (
+            f"of {train + held} rows {held} are held out by their conversations' keys, so there is nothing "
+            f"to {'judge' if train else 'train'} on: more conversations must be reviewed first"
+        )
+    if left_out:
+        return f"no row can be made: {left_out[0].id} ({left_out[0].place}); jobs.curate says why"
+    return "nobody's reviewed words can be trained on yet: accept some of GET /onggi/v1/feedback?state=new"

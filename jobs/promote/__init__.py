@@ -1,0 +1,1 @@
+"""``python -m jobs.promote``: decide on what people think of a candidate whether everybody gets it."""

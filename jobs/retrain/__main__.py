@@ -1,0 +1,59 @@
+"""Train a bot anew on what people said about its answers, when enough of them said something.
+
+    python -m jobs.retrain                      # every bot that is due; a CronJob runs it
+    python -m jobs.retrain --bot support-bot --dry-run
+    python -m jobs.retrain --bot support-bot --force
+
+It reads reviewed opinions through control, makes a dataset of them (jobs.curate) and asks control for a
+fine-tune of the bot's base on all of it; what that makes is judged and put on trial by others. Run it as
+often as you like, twice at once and after being killed: a dataset is trained on once. Quiet hours and a
+month's GPU-hours say when it may begin. Exit codes: 0 done or nothing to do, 2 configuration, or control is
+away.
+"""
+
+import sys
+from datetime import UTC, datetime
+
+from common import logging
+from common.control_client import ControlClient
+from common.errors import UserError, run
+from common.job_config import parse
+from jobs.curate.curating import connect
+from jobs.retrain.config import RetrainConfig
+from jobs.retrain.retraining import Outcome, retrain
+
+
+def main() -> None:
+    """Read the configuration, retrain what is due, say what became of it."""
+    config = parse(RetrainConfig, sys.argv[1:], prog="python -m jobs.retrain")
+    logging.configure("retrain")
+    control = connect(config)
+    failed = [bot for bot in bots(control, config) if not retrained(control, bot, config)]
+    if failed:
+        raise UserError(f"{', '.join(failed)} could not be looked at: see above")
+
+
+def retrained(control: ControlClient, bot: str, config: RetrainConfig) -> bool:
+    """Retrain one bot, and say what became of it; False after a mistake, which is no other bot's."""
+    try:
+        print(sentence(retrain(control, bot, config, datetime.now(UTC))), flush=True)
+    except UserError as error:
+        print(f"{bot}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def bots(control: ControlClient, config: RetrainConfig) -> list[str]:
+    """The bot that was named, else all."""
+    if config.bot:
+        return [config.bot]
+    return [bot["name"] for bot in control.get("/onggi/v1/bots")["data"]]
+
+
+def sentence(outcome: Outcome) -> str:
+    """One line for people."""
+    return f"{outcome.bot}: {outcome.state}: {outcome.sentence}"
+
+
+if __name__ == "__main__":
+    run(main)

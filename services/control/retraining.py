@@ -1,0 +1,157 @@
+"""Which datasets of a bot were trained on, and how far it is from the next: one retrain a dataset."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common.openai_errors import OpenAIError, not_found
+from services.control import serving
+from services.control.context import Control
+from services.control.fine_tunes import require_runner
+from services.control.runner import FINISHED, Job, RetrainRun
+from services.control.shapes.loop import (
+    DatasetCreate,
+    Progress,
+    RetrainBegun,
+    RetrainPublic,
+    RetrainUpdate,
+)
+from services.database.credentials import Caller
+from services.database.queries import examples, lineage, retrains
+from services.database.tables import Bot, Dataset, Retrain, keyed_id, new_id
+
+
+async def begin(control: Control, author: str, name: str, *, force: bool) -> RetrainBegun:
+    """Run jobs.retrain once for the bot ``name``, as its schedule would; ``author`` asks for it.
+
+    Raises:
+        OpenAIError: 404; 503, this installation cannot fine-tune.
+    """
+    runner = require_runner(control)
+    async with control.database.read() as session:
+        await serving.find(session, name)
+    run = RetrainRun(id=new_id("run-"), bot=name, author=author, force=force)
+    await asyncio.to_thread(runner.retrain, run)
+    return RetrainBegun(id=run.id, bot=name)
+
+
+async def record(session: AsyncSession, caller: Caller, request: DatasetCreate) -> Dataset:
+    """Keep what a dataset is made of, and which files will hold it; said again, it says the same.
+
+    Raises:
+        OpenAIError: 404, there is no such bot; 409, some of these words were erased since they were read.
+    """
+    await serving.find(session, request.bot)
+    await _check_sources(session, request)
+    keys = {name: f"{request.retrain_id}:{name}" for name in request.files}
+    ids = {name: keyed_id("file-", caller.person_id, key) for name, key in keys.items()}
+    return await retrains.record(
+        session,
+        Dataset(
+            digest=request.digest,
+            bot=request.bot,
+            person_id=caller.person_id,
+            training_file=ids["train.jsonl"],
+            validation_file=ids["heldout.jsonl"],
+            preference_file=ids.get("preferences.jsonl"),
+            label_file=ids.get("labels.jsonl"),
+            sources=[source.model_dump() for source in request.sources],
+            figures=request.figures,
+        ),
+    )
+
+
+async def _check_sources(session: AsyncSession, request: DatasetCreate) -> None:
+    ids = [source.id for source in request.sources]
+    if gone := len(set(ids)) - len(await lineage.existing(session, ids)):
+        message = f"{gone} of these ratings were erased since they were read: make the dataset anew."
+        raise OpenAIError(409, message, param="sources", code="erased_meanwhile")
+
+
+async def dataset(session: AsyncSession, bot: str, digest: str) -> Dataset:
+    """One of ``bot``'s datasets.
+
+    Raises:
+        OpenAIError: 404.
+    """
+    row = await retrains.dataset(session, bot, digest)
+    if row is None:
+        raise not_found(f"{bot} has no dataset {digest}: see GET /onggi/v1/retrains.", "digest")
+    return row
+
+
+async def change(session: AsyncSession, retrain_id: str, request: RetrainUpdate) -> Retrain:
+    """Write how a retrain went on.
+
+    Raises:
+        OpenAIError: 404.
+    """
+    row = await retrains.change(session, retrain_id, request.state, request.job_id, request.reason)
+    if row is None:
+        raise not_found(f"No retrain {retrain_id!r}: claim one with POST /onggi/v1/retrains.", "id")
+    return row
+
+
+async def progress(control: Control, name: str) -> Progress:
+    """How far the bot ``name`` is from its next retrain.
+
+    Raises:
+        OpenAIError: 404.
+    """
+    jobs = list(await asyncio.to_thread(control.runner.list)) if control.runner else []
+    needed = control.settings.retrain_minimum
+    async with control.database.read() as session:
+        bot = await serving.find(session, name)
+        last = await retrains.last_started(session, name)
+        new = len(await _new_corrections(session, bot, last))
+        erased = [f"{name}@{version.number}" for version in await retrains.erased(session, name)]
+        waiting = await examples.waiting(session, name)
+    return Progress(
+        bot=name,
+        base=bot.base,
+        corrections=new,
+        needed=needed,
+        sentence=_sentence(new, needed, waiting, erased),
+        waiting_for_review=waiting,
+        erased=erased,
+        under_way=_under_way(jobs, name),
+        gpu_hours=round(gpu_hours(jobs, time.time()), 3),
+        last=RetrainPublic.model_validate(last) if last else None,
+    )
+
+
+async def _new_corrections(session: AsyncSession, bot: Bot, last: Retrain | None) -> set[str]:
+    known = set(await examples.corrections(session, bot.name))
+    trained = await retrains.dataset(session, bot.name, last.dataset_digest) if last else None
+    return known - {source["id"] for source in trained.sources} if trained else known
+
+
+def _sentence(new: int, needed: int, waiting: int, erased: list[str]) -> str:
+    if erased:
+        return f"{', '.join(erased)} learned from words that were erased since: the next retrain is due."
+    said = f"{new} of {needed} corrections until the next retrain"
+    return f"{said}; {waiting} opinions wait for an owner's review." if waiting else f"{said}."
+
+
+def _under_way(jobs: Iterable[Job], bot: str) -> str | None:
+    return next(
+        (job.spec.id for job in jobs if job.spec.bot == bot and job.status.state not in FINISHED), None
+    )
+
+
+def gpu_hours(jobs: Iterable[Job], now: float) -> float:
+    """Hours that the fine-tunes of this month (UTC) took from their first start to their end, or to now.
+
+    One card each; the judging, which has none of its own, is counted too, for it keeps the served one busy.
+    """
+    month = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    began = month.timestamp()
+    spans = [
+        (max(job.status.started_at, began), job.status.finished_at or now)
+        for job in jobs
+        if job.status.started_at
+    ]
+    return sum(max(0.0, end - start) for start, end in spans) / 3600

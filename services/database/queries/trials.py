@@ -1,0 +1,169 @@
+"""What came in since a bot's trial began: ratings, blind choices, conversations by arm, answers in shadow.
+
+Only conversations that began in the trial count, for the others were answered by whatever was served then.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import takewhile
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from services.database.tables import Bot, Comparison, Completion, Decision, Feedback, Version
+
+Rows = Sequence[Any]
+"""Rows of named columns."""
+SHOWN = ("champion", "candidate", "base")
+"""Arms by which a bot's own name is answered."""
+
+
+async def decisions(session: AsyncSession, bot: Bot, limit: int = 1000) -> list[Decision]:
+    """The decisions of the present trial, the newest first: a trial is one candidate at one share."""
+    if bot.candidate is None:
+        return []
+    newest = select(Decision).where(Decision.bot == bot.name).order_by(Decision.generation.desc())
+    now = (bot.champion, bot.candidate, bot.share, bot.shadow)
+    rows = (await session.scalars(newest.limit(limit))).all()
+    return list(takewhile(lambda row: (row.champion, row.candidate, row.share, row.shadow) == now, rows))
+
+
+async def untried(session: AsyncSession, bot: Bot) -> int | None:
+    """The newest version that passed, unless it was tried or served before, or is older than the champion."""
+    passed = Version.bot == bot.name, Version.state == "passed", Version.erased_at.is_(None)
+    number = await session.scalar(select(func.max(Version.number)).where(*passed))
+    if number is None or number <= (bot.champion or 0):
+        return None
+    known = or_(Decision.candidate == number, Decision.champion == number)
+    tried = await session.scalar(select(exists().where(Decision.bot == bot.name, known)))
+    return None if tried else number
+
+
+async def erased(session: AsyncSession, bot: Bot) -> Sequence[int]:
+    """Which of champion and candidate learned from words that were erased since."""
+    served = Version.bot == bot.name, Version.number.in_([bot.champion, bot.candidate])
+    found = select(Version.number).where(*served, Version.erased_at.is_not(None))
+    return (await session.scalars(found.order_by(Version.number))).all()
+
+
+async def ratings(session: AsyncSession, bot: Bot, since: datetime) -> Rows:
+    """Feedback on the trial's answers in the order in which it was given.
+
+    Columns: person_id (who rated), asked_by and conversation_key (what was rated), version, rating (None
+    for a correction without one) and created_at. What an owner rejected is left out, and comments alone are.
+    """
+    said = (
+        select(
+            Feedback.person_id,
+            Completion.person_id.label("asked_by"),
+            Completion.conversation_key,
+            Completion.version,
+            Feedback.rating,
+            Feedback.created_at,
+        )
+        .join(Completion, Completion.id == Feedback.completion_id)
+        .where(*_of_trial(bot, since))
+        .where(
+            Feedback.state != "rejected", or_(Feedback.rating.is_not(None), Feedback.correction.is_not(None))
+        )
+        .order_by(Feedback.created_at, Feedback.id)
+    )
+    return (await session.execute(said)).all()
+
+
+async def choices(session: AsyncSession, bot: Bot, since: datetime) -> Sequence[Comparison]:
+    """Choices between champion and candidate in comparisons that began since, in the order made."""
+    first, second = Comparison.first_version, Comparison.second_version
+    either = or_(
+        and_(_is(first, bot.champion), second == bot.candidate),
+        and_(first == bot.candidate, _is(second, bot.champion)),
+    )
+    chosen = select(Comparison).where(
+        Comparison.bot == bot.name, Comparison.created_at >= since, Comparison.choice.is_not(None), either
+    )
+    return (await session.scalars(chosen.order_by(Comparison.chosen_at, Comparison.id))).all()
+
+
+async def conversations(session: AsyncSession, bot: Bot, since: datetime, limit: int) -> Rows:
+    """The newest ``limit`` conversations of the trial, the oldest first: the first answer of each.
+
+    Columns: person_id, arm, version, created_at, status, ttft_ms, completion_tokens, and ``failures``, how
+    many of the conversation's answers failed.
+    """
+    of_one = Completion.person_id, Completion.conversation_key
+    ranked = (
+        select(
+            Completion.person_id,
+            Completion.arm,
+            Completion.version,
+            Completion.created_at,
+            Completion.status,
+            Completion.ttft_ms,
+            Completion.completion_tokens,
+            func.sum(case((_failed(Completion), 1), else_=0)).over(partition_by=of_one).label("failures"),
+            func.row_number()
+            .over(partition_by=of_one, order_by=(Completion.created_at, Completion.id))
+            .label("turn"),
+        )
+        .where(*_of_trial(bot, since), Completion.status != "open")
+        .subquery()
+    )
+    newest = select(ranked).where(ranked.c.turn == 1).order_by(ranked.c.created_at.desc()).limit(limit)
+    return (await session.execute(newest)).all()[::-1]
+
+
+async def shadows(session: AsyncSession, bot: Bot, since: datetime, limit: int) -> Rows:
+    """The newest ``limit`` answers in shadow, the oldest first, each beside what was shown.
+
+    Columns: created_at, shown_tokens, shown_failed, tokens, failed.
+    """
+    shown = aliased(Completion)
+    pairs = (
+        select(
+            Completion.created_at,
+            shown.completion_tokens.label("shown_tokens"),
+            _failed(shown).label("shown_failed"),
+            Completion.completion_tokens.label("tokens"),
+            _failed(Completion).label("failed"),
+        )
+        .join(shown, shown.id == Completion.shadow_of)
+        .where(
+            Completion.bot == bot.name, Completion.version == bot.candidate, Completion.created_at >= since
+        )
+        .where(Completion.arm == "shadow", shown.status.in_(("done", "failed")))
+        .order_by(Completion.created_at.desc())
+        .limit(limit)
+    )
+    return (await session.execute(pairs)).all()[::-1]
+
+
+def _of_trial(bot: Bot, since: datetime) -> tuple[ColumnElement[bool], ...]:
+    earlier = aliased(Completion)
+    began_before = exists().where(
+        earlier.conversation_key == Completion.conversation_key,
+        earlier.person_id == Completion.person_id,
+        earlier.bot == bot.name,
+        earlier.created_at < since,
+    )
+    return (
+        Completion.bot == bot.name,
+        Completion.created_at >= since,
+        Completion.arm.in_(SHOWN),
+        or_(_is(Completion.version, bot.champion), Completion.version == bot.candidate),
+        ~began_before,
+    )
+
+
+def _failed(row: type[Completion]) -> ColumnElement[bool]:
+    """No answer by our fault (a caller's mistake is a 400), or an empty one: its end alone is a token."""
+    return or_(
+        and_(row.status == "failed", row.status_code >= 500),
+        and_(row.status == "done", row.completion_tokens <= 1),
+    )
+
+
+def _is(column: Any, number: int | None) -> ColumnElement[bool]:
+    same: ColumnElement[bool] = column.is_(None) if number is None else column == number
+    return same

@@ -1,0 +1,78 @@
+"""``make loop``: one turn of the loop on one machine, by simulated raters, in three acts.
+
+Raters correct what the base does not know; ``python -m jobs.retrain`` and ``python -m jobs.promote`` run as
+a cron would run them; the version they make is promoted on what the raters think of it. Then somebody
+malicious "corrects" everything, and what comes of that is refused. Then a rater is erased, and the bot is
+retrained without their words. Somebody goes on chatting through all of it. Prints one JSON line last, and
+exits 0 only if every promise was kept.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from common.errors import UserError
+from services.local import acts, demo, state
+from services.local import installation as parts
+from services.local.acts import Cron
+from services.local.api import Api
+from services.local.installation import Installation
+from services.local.processes import Processes
+
+
+def main() -> None:
+    """Start everything in a folder of its own, play, stop everything."""
+    console = Console(stderr=True)
+    with platform(console) as installation:
+        url, key = installation.gateway_url, installation.secrets.api_key
+        cron = local_cron(installation)
+        loop = acts.gather(lambda credential: Api(url, credential), key, demo.BASE, cron, console)
+        acts.play(loop)
+    print(json.dumps(loop.figures))
+    acts.judge(loop.figures)
+
+
+@contextmanager
+def platform(console: Console) -> Iterator[Installation]:
+    """The demo's parts but the page, running in a new state folder; stopped at the end, the logs stay."""
+    folder = state.folder("loop")
+    processes = Processes(folder)
+    processes.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+    demo.check_disk(folder)
+    installation = Installation.open(folder)
+    model = demo.fetch_model(console)
+    api, vllm = parts.training_api(installation, model), parts.vllm(installation, model.path)
+    services = [parts.mlflow(installation), api, vllm]
+    try:
+        for service in services:
+            processes.start(service)
+        for service in services:
+            processes.wait(service)
+        yield installation
+    finally:
+        processes.stop()
+
+
+def local_cron(installation: Installation) -> Cron:
+    """Jobs as subprocesses, with the settings that the chart's CronJobs get."""
+    settings = {
+        "CONTROL_URL": installation.gateway_url,
+        "CONTROL_TOKEN": installation.secrets.control_token,
+        "MLFLOW_TRACKING_URI": installation.mlflow_url,
+        "RETRAIN_RECIPE": "demo",
+    }
+
+    def run(name: str) -> None:
+        command = [sys.executable, "-m", f"jobs.{name}"]
+        ended = subprocess.run(command, cwd=parts.ROOT, env={**os.environ, **settings}, check=False)
+        if ended.returncode:
+            raise UserError(f"python -m jobs.{name} ended with {ended.returncode}: see the lines above")
+
+    return run

@@ -1,0 +1,107 @@
+"""A person is erased: what learned from them is listed, retrained without them, and retired."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from common.control_client import ControlClient
+from services.control import erasing
+from services.database.tables import Version
+from tests.jobs.retrain.conftest import BOT, answer, correct, end, runner
+from tests.jobs.retrain.test_retrain import run
+from tests.services.control.conftest import BASE, House
+
+SECRET = "Pickle the cat"
+OTHERS, THEIRS = 12, 6
+
+
+async def say_something_private(house: House) -> str:
+    """Corrections by a member, reviewed by the owner; who said them."""
+    person_id, key = await house.member("Ben")
+    for number in range(THEIRS):
+        question = f"What did {SECRET} do at the workshop on day {number} of the month?"
+        about = await answer(house, f"ben-{number}", question, person_id=person_id)
+        said = {"completion_id": about, "correction": f"{SECRET} slept in room {number}."}
+        row = await house.post("/onggi/v1/feedback", said, key=key)
+        accepted = await house.ask("PATCH", f"/onggi/v1/feedback/{row['id']}", json={"state": "accepted"})
+        assert accepted.is_success
+    return person_id
+
+
+async def register(house: House, number: int, job_id: str) -> None:
+    """The fine-tune ended and made version ``number``, which passed."""
+    end(house, job_id, "succeeded")
+    claimed = (await house.get("/onggi/v1/retrains"))["data"]
+    digest = next(row["dataset_digest"] for row in claimed if row["job_id"] == job_id)
+    owner = (await house.get("/onggi/v1/people/me"))["id"]
+    async with house.database.session() as session:
+        session.add(
+            Version(bot=BOT, number=number, person_id=owner, base=BASE, revision="sha256:1", rank=8,
+                    sha256="ab", state="passed", job_id=job_id, dataset_digest=digest, note=SECRET)
+        )  # fmt: skip
+
+
+async def promote(house: House, number: int) -> None:
+    bot = await house.get(f"/onggi/v1/bots/{BOT}")
+    body = {"version": number, "generation": bot["generation"]}
+    await house.post(f"/onggi/v1/bots/{BOT}/promote", body)
+
+
+def holding(house: House) -> list[Path]:
+    """The files of store and jobs that have the person's words in them."""
+    folders = (Path(house.settings.store_url), runner(house).folder)
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+async def states(house: House) -> dict[str, Any]:
+    found = (await house.get("/onggi/v1/versions"))["data"]
+    return {row["name"]: (row["state"], row["erased_at"] is not None) for row in found}
+
+
+async def test_an_erased_person_is_in_no_file_and_in_no_later_dataset(
+    house: House, control: ControlClient
+) -> None:
+    for number in range(OTHERS):
+        await correct(house, number)
+    person_id = await say_something_private(house)
+    first = await run(control)
+    assert first.job_id
+    await register(house, 1, first.job_id)
+    await promote(house, 1)
+    assert holding(house)
+
+    told = (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).json()
+    assert (told["feedback"], told["versions"], told["waiting"]) == (THEIRS, [f"{BOT}@1"], [])
+    assert holding(house) == []
+    progress = await house.get(f"/onggi/v1/bots/{BOT}/progress")
+    assert progress["erased"] == [f"{BOT}@1"]
+
+    second = await run(control)
+    assert second.state == "started", second
+    assert second.job_id
+    assert holding(house) == []
+    learned = (runner(house).folder / second.job_id / "train.jsonl").read_text().splitlines()
+    assert 0 < len(learned) <= OTHERS
+    assert all(json.loads(line)["messages"] for line in learned)
+    await register(house, 2, second.job_id)
+    await promote(house, 2)
+    await erasing.keep_settling(house.control)
+    assert await states(house) == {f"{BOT}@1": ("retired", True), f"{BOT}@2": ("passed", False)}
+
+
+async def test_a_fine_tune_under_way_on_erased_words_is_cancelled_and_another_begins(
+    house: House, control: ControlClient
+) -> None:
+    for number in range(OTHERS):
+        await correct(house, number)
+    person_id = await say_something_private(house)
+    first = await run(control)
+    assert first.job_id
+    assert (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).is_success
+    job = await house.get(f"/v1/fine_tuning/jobs/{first.job_id}")
+    assert job["status"] == "cancelled"
+    assert holding(house) == []
+    second = await run(control)
+    assert (second.state, second.job_id != first.job_id) == ("started", True)
+    assert holding(house) == []

@@ -1,0 +1,194 @@
+"""``jobs.promote`` against a real control: one look begins a trial, another decides it, and only once."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from common.control_client import ControlClient
+from jobs.promote import __main__ as promote
+from jobs.promote.config import PromoteConfig
+from services.control.settings import ROOT
+from services.database.tables import now
+from tests.ports import free_port
+from tests.services.control.conftest import JOB_TOKEN, House
+from tests.services.control.test_trials import BOT, answer, both, house_with_versions, opinion, write
+
+
+def client(house: House) -> ControlClient:
+    return ControlClient(str(house.http.base_url), JOB_TOKEN)
+
+
+def config(house: House, **values: Any) -> PromoteConfig:
+    return PromoteConfig(control_url=str(house.http.base_url), control_token=SecretStr(JOB_TOKEN), **values)
+
+
+async def look(house: House, control: ControlClient | None = None, **values: Any) -> str:
+    """One look at the bot, as the job has it."""
+    return await asyncio.to_thread(
+        promote.look, control or client(house), "support-bot", config(house, **values)
+    )
+
+
+async def champion_and_untried(house: House) -> str:
+    """Version 1 is served, 2 has passed; the owner's id."""
+    owner = await house_with_versions(house, 1, 2)
+    await house.post(f"{BOT}/promote", {"version": 1, "generation": 0})
+    return owner
+
+
+async def rate(house: House, person: str, *better: bool) -> None:
+    """Two conversations for each: the candidate was liked and the champion not, or the other way round."""
+    for number, won in enumerate(better):
+        for version, liked in ((2, won), (1, not won)):
+            said = answer(person, f"{number} {version}", version)
+            at = now() + timedelta(milliseconds=number)
+            await write(house, said, opinion(said, 1 if liked else -1, created_at=at))
+
+
+async def actions(house: House) -> list[tuple[str, str]]:
+    """What was decided and by whom, the newest first."""
+    made = (await house.get(f"{BOT}/decisions"))["data"]
+    return [(decision["action"], decision["author"]) for decision in made]
+
+
+class AtOnce(ControlClient):
+    """Sees the evidence together with another of its kind, so that both decide on the same generation."""
+
+    seen = threading.Barrier(2)
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        answer = super().get(path, **query)
+        if path.endswith("/evidence"):
+            self.seen.wait(10)
+        return answer
+
+
+@both
+async def test_of_two_at_once_one_promotes_and_the_other_is_told(house: House) -> None:
+    owner = await champion_and_untried(house)
+    assert "tries support-bot@2 beside support-bot@1" in await look(house)
+    await rate(house, owner, *[True] * 9)
+    url = str(house.http.base_url)
+    said = await asyncio.gather(*(look(house, AtOnce(url, JOB_TOKEN)) for _ in range(2)))
+    assert sorted(said) == [
+        "promotes support-bot@2: 9 of 9 comparisons for it over support-bot@1",
+        "promotes support-bot@2: 9 of 9 comparisons for it over support-bot@1 "
+        "(decided already, as generation 3)",
+    ]
+    bot = await house.get(BOT)
+    assert (bot["champion"], bot["previous"], bot["candidate"], bot["generation"]) == (2, 1, None, 3)
+    assert await actions(house) == [
+        ("promote", "jobs.promote"),
+        ("candidate", "jobs.promote"),
+        ("promote", "ada"),
+        ("create", "onggi"),
+    ]
+    [decision, *_] = (await house.get(f"{BOT}/decisions"))["data"]
+    assert (decision["figures"]["approval_for"], decision["figures"]["candidate_liked"]) == (9, 9)
+
+
+@both
+async def test_a_person_who_decides_meanwhile_comes_first(house: House) -> None:
+    owner = await champion_and_untried(house)
+    await look(house)
+    await rate(house, owner, *[True] * 9)
+    loop = asyncio.get_running_loop()
+
+    class Overtaken(ControlClient):
+        def get(self, path: str, **query: Any) -> dict[str, Any]:
+            answer = super().get(path, **query)
+            if path.endswith("/evidence"):
+                ending = house.post(f"{BOT}/candidate", {"version": None, "generation": 2, "reason": "rude"})
+                asyncio.run_coroutine_threadsafe(ending, loop).result(10)
+            return answer
+
+    said = await look(house, Overtaken(str(house.http.base_url), JOB_TOKEN))
+    assert said.endswith("not done, another decision came first, generation 3 (candidate by ada: rude)")
+    assert (await house.get(BOT))["champion"] == 1
+    assert "no version to try" in await look(house)  # what a person ended is not begun again
+
+
+async def test_harm_ends_the_trial_and_the_version_is_not_tried_again(house: House) -> None:
+    owner = await champion_and_untried(house)
+    await look(house)
+    await rate(house, owner, *[False] * 5)
+    assert "ends the trial of support-bot@2: people like it less" in await look(house)
+    bot = await house.get(BOT)
+    assert (bot["champion"], bot["candidate"]) == (1, None)
+    assert "no version to try" in await look(house)
+
+
+async def test_a_pinned_bot_is_left_as_it_is(house: House) -> None:
+    await champion_and_untried(house)
+    await house.post(f"{BOT}/pin", {"generation": 1})
+    assert await look(house) == "is pinned: only a person changes what is served"
+
+
+async def test_a_dry_run_says_it_and_does_nothing(house: House) -> None:
+    await champion_and_untried(house)
+    assert "tries support-bot@2" in await look(house, dry_run=True)
+    assert (await house.get(BOT))["candidate"] is None
+
+
+async def test_shadow_first_and_then_a_share(house: House) -> None:
+    owner = await champion_and_untried(house)
+    assert "in shadow" in await look(house, shadow=2)
+    for key in "ab":
+        shown = answer(owner, key, 1)
+        await write(house, shown, answer(owner, key, 2, arm="shadow", shadow_of=shown.id))
+    assert "opens 50% of the conversations to support-bot@2" in await look(house, shadow=2)
+    bot = await house.get(BOT)
+    assert (bot["candidate"], bot["share"], bot["shadow"]) == (2, 0.5, False)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.soak)])
+async def test_killed_at_any_moment_it_decides_the_same_and_once(house: House, kills: int) -> None:
+    owner = await champion_and_untried(house)
+    await look(house)
+    await rate(house, owner, *[True] * 9)
+    rng = random.Random(5)
+    for _ in range(kills):
+        job = start(house)
+        await asyncio.sleep(rng.uniform(0.3, 1.2))
+        job.kill()
+        job.wait()
+    job = start(house)
+    output, _ = await asyncio.to_thread(job.communicate, timeout=60)
+    assert job.returncode == 0, output
+    assert output.startswith("support-bot: ")
+    bot = await house.get(BOT)
+    assert (bot["champion"], bot["generation"]) == (2, 3)
+    assert [made for made in await actions(house) if made[1] == "jobs.promote"] == [
+        ("promote", "jobs.promote"),
+        ("candidate", "jobs.promote"),
+    ]
+
+
+def start(house: House) -> subprocess.Popen[str]:
+    """The job as its CronJob starts it."""
+    told = {"CONTROL_URL": str(house.http.base_url), "CONTROL_TOKEN": JOB_TOKEN}
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.promote"],
+        cwd=ROOT,
+        env={**os.environ, **told},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def test_control_away_is_worth_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.control_client.PAUSES", ())
+    monkeypatch.setattr("common.logging.configure", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["promote", "--control-url", f"http://127.0.0.1:{free_port()}"])
+    with pytest.raises(promote.Away) as away:
+        promote.main()
+    assert away.value.exit_code == 1
