@@ -98,6 +98,10 @@ class Loop:
         self.console.print(f"   {newest['author']}: {newest['action']}: {newest['reason']}", highlight=False)
 
 
+Act = Callable[[Loop], None]
+Figures = Mapping[str, Any]
+
+
 def gather(open_api: Callable[[str], Api], owner_key: str, base: str, cron: Cron, console: Console) -> Loop:
     """A bot that serves its base, and the people; ``open_api`` makes the API of whoever has a credential."""
     owner, traffic = open_api(owner_key), Traffic()
@@ -107,10 +111,10 @@ def gather(open_api: Callable[[str], Api], owner_key: str, base: str, cron: Cron
     return Loop(owner, base, cron, people, malicious, traffic, lessons.load(), console)
 
 
-def play(loop: Loop) -> None:
-    """The three acts, while somebody goes on chatting."""
+def play(loop: Loop, *acts: Act) -> None:
+    """Some acts in turn, or all, while somebody goes on chatting."""
     with Chatter(loop.people[0], BOT, loop.lessons.general, CHAT_EVERY):
-        for act in (learn, examine, poison, erase):
+        for act in acts or ACTS:
             act(loop)
     loop.figures |= {"answers": loop.traffic.answers, "errors": loop.traffic.errors}
 
@@ -197,25 +201,51 @@ def erase(loop: Loop) -> None:
     }
 
 
-def judge(figures: Mapping[str, Any]) -> None:
-    """Hold the loop to its promises.
+def judge(figures: Figures, *acts: Act) -> None:
+    """Hold the acts that were played, or all, to their promises; how long they took depends on the machine.
 
     Raises:
         UserError: naming each promise that was not kept.
     """
-    kept = {
-        "the new version was promoted": figures["promoted"],
-        "within 10 minutes of the first rating": figures["seconds_first_rating_to_promotion"] <= 600,
+    kept = {"no conversation saw an error": not figures["errors"]}
+    for act in acts or ACTS:
+        kept |= PROMISES[act](figures)
+    broken = [promise for promise, held in kept.items() if not held]
+    if broken:
+        raise UserError(f"the loop ran, but this did not hold: {'; '.join(broken)}")
+
+
+def _of_learning(figures: Figures) -> dict[str, bool]:
+    return {"the new version was promoted": figures["promoted"]}
+
+
+def _of_the_examination(figures: Figures) -> dict[str, bool]:
+    return {
         f"{RIGHT:.0%} of the held-out questions are right": figures["right"] >= RIGHT * figures["held_out"],
         "the base did not know them": figures["right_base"] <= KNOWN_BEFORE * figures["held_out"],
         f"{UNHARMED} unrelated answers are unharmed": figures["unharmed"] >= UNHARMED,
-        "no conversation saw an error": not figures["errors"],
+    }
+
+
+def _of_poison(figures: Figures) -> dict[str, bool]:
+    return {
         "the poisoned version was refused": figures["poison_refused_by"] is not None,
         "what was served stayed": figures["served_after_poison_as_before"],
+    }
+
+
+def _of_erasure(figures: Figures) -> dict[str, bool]:
+    return {
         "what learned from the erased is listed": figures["version"] in figures["erased_versions"],
         "the version without them serves": figures["retrained_serves"],
         "the one with them is retired": figures["erased_champion_retired"],
     }
-    broken = [promise for promise, held in kept.items() if not held]
-    if broken:
-        raise UserError(f"the loop ran, but this did not hold: {'; '.join(broken)}")
+
+
+ACTS = (learn, examine, poison, erase)
+PROMISES: Mapping[Act, Callable[[Figures], dict[str, bool]]] = {
+    learn: _of_learning,
+    examine: _of_the_examination,
+    poison: _of_poison,
+    erase: _of_erasure,
+}

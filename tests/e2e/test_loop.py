@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from services.local import acts
+from services.local.acts import Loop
 from services.local.api import Api
 from tests.cluster.place import HTTP_PORT
 from tests.e2e.conftest import BASE, HOST, RELEASE, Onggi
@@ -37,15 +38,28 @@ def cron(onggi: Onggi) -> Callable[[str], None]:
     return run
 
 
-@pytest.mark.timeout(3600)
-def test_corrections_become_a_better_model_live_and_it_can_be_taken_back(onggi: Onggi) -> None:
+@pytest.fixture(scope="module")
+def loop(onggi: Onggi) -> Loop:
+    """The people, and a bot that serves its base."""
     onggi.upgrade(jobs__retrain__recipe="demo", jobs__retrain__minimum="60")
     transport = AtTheIngress()
 
     def open_api(credential: str) -> Api:
         return Api(HTTP, credential, transport)
 
-    loop = acts.gather(open_api, onggi.owner_key, BASE, cron(onggi), Console())
-    acts.play(loop)
+    return acts.gather(open_api, onggi.owner_key, BASE, cron(onggi), Console())
+
+
+@pytest.mark.timeout(3600)
+def test_corrections_become_a_better_model_that_is_promoted_by_what_people_think_of_it(loop: Loop) -> None:
+    acts.play(loop, acts.learn, acts.examine)
+    print(json.dumps(loop.figures, indent=2))
+    acts.judge(loop.figures, acts.learn, acts.examine)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_then_poison_is_refused_and_the_bot_is_retrained_without_whom_is_erased(loop: Loop) -> None:
+    acts.play(loop, acts.poison, acts.erase)
     print(json.dumps(loop.figures, indent=2))
     acts.judge(loop.figures)

@@ -6,11 +6,11 @@ import pytest
 
 from common.errors import UserError
 from services.local.acts import judge
+from services.local.loop import judge_time
 
 KEPT: dict[str, Any] = {
     "version": "kiln-helper@1",
     "promoted": True,
-    "seconds_first_rating_to_promotion": 431,
     "held_out": 21,
     "right": 17,
     "right_base": 2,
@@ -33,7 +33,6 @@ def test_a_turn_that_kept_all_is_fine() -> None:
     ("figures", "promise"),
     [
         ({"promoted": False}, "the new version was promoted"),
-        ({"seconds_first_rating_to_promotion": 601}, "within 10 minutes of the first rating"),
         ({"right": 16}, "80% of the held-out questions are right"),
         ({"right_base": 3}, "the base did not know them"),
         ({"unharmed": 19}, "20 unrelated answers are unharmed"),
@@ -48,3 +47,9 @@ def test_a_turn_that_kept_all_is_fine() -> None:
 def test_a_promise_that_was_not_kept_is_named(figures: dict[str, Any], promise: str) -> None:
     with pytest.raises(UserError, match=f"this did not hold: {promise}$"):
         judge(KEPT | figures)
+
+
+def test_ten_minutes_from_the_first_rating_to_the_promotion_are_not_passed_in_silence() -> None:
+    judge_time(600)
+    with pytest.raises(UserError, match="601 s lay between the first rating and the promotion"):
+        judge_time(601)
