@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from common.errors import UserError
+from common.models import BaseModel
 from services.local import acts, demo, state
 from services.local import installation as parts
 from services.local.acts import Cron
 from services.local.api import Api
 from services.local.installation import Installation
-from services.local.processes import Processes
+from services.local.processes import Processes, Service
 
 PROMOTED_WITHIN = 600
 """Seconds from the first rating on."""
@@ -64,17 +65,21 @@ def platform(console: Console) -> Iterator[Installation]:
     shutil.rmtree(folder, ignore_errors=True)
     demo.check_disk(folder)
     installation = Installation.open(folder)
-    model = demo.fetch_model(console)
-    api, vllm = parts.training_api(installation, model), parts.vllm(installation, model.path)
-    services = [parts.mlflow(installation), api, vllm]
+    started = services(installation, demo.fetch_model(console))
     try:
-        for service in services:
+        for service in started:
             processes.start(service)
-        for service in services:
+        for service in started:
             processes.wait(service)
         yield installation
     finally:
         processes.stop()
+
+
+def services(installation: Installation, model: BaseModel) -> list[Service]:
+    """The processes that the loop needs."""
+    api, vllm = parts.training_api(installation, model), parts.vllm(installation, model.path)
+    return [parts.mlflow(installation), api, vllm]
 
 
 def local_cron(installation: Installation) -> Cron:

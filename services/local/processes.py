@@ -95,13 +95,14 @@ class Processes:
         stopped = [
             record.stem for record in sorted(self.records.glob("*.json")) if self._running(record.stem)
         ]
-        groups = {self._pid(name) for name in stopped} | self._marked_groups()
+        groups = {self.pid(name) for name in stopped} | self._marked_groups()
         _end(groups)
         for record in self.records.glob("*.json"):
             record.unlink()
         return stopped
 
-    def _pid(self, name: str) -> int:
+    def pid(self, name: str) -> int:
+        """The recorded process of service ``name``, which leads a group of its own."""
         return int(json.loads((self.records / f"{name}.json").read_text())["pid"])
 
     def _running(self, name: str) -> bool:
