@@ -59,8 +59,8 @@ async def promote(session: AsyncSession, author: Author, name: str, request: Pro
     """Make a version the champion; what was champion is kept as ``previous``, a trial ends.
 
     Raises:
-        OpenAIError: 400, it may not be served; 404; 409, another decision came first, or a job asks and the
-            bot is pinned.
+        OpenAIError: 400, it may not be served; 403, a job forces it; 404; 409, another decision came first,
+            or a job asks and the bot is pinned.
     """
     bot = await _decide_on(session, author, name, request)
     version = await _servable(session, bot, request.version, request.force, request.reason)
@@ -149,9 +149,19 @@ async def _decide_on(session: AsyncSession, author: Author, name: str, request: 
         raise _unknown(name)
     if bot.generation != request.generation:
         raise _conflict(bot)
-    if bot.pinned and author.person_id is None:
-        raise OpenAIError(409, f"{name} is pinned: only a person changes what is served.", code="pinned")
+    if author.person_id is None:
+        _check_job(bot, request)
     return bot
+
+
+def _check_job(bot: Bot, request: Asked) -> None:
+    """A job decides on what people said alone: not against the gate, and nothing that a person has settled."""
+    if isinstance(request, Pin | Unpin) or (
+        isinstance(request, Promotion | CandidateUpdate) and request.force
+    ):
+        raise OpenAIError(403, "Only an owner pins, unpins, or serves a version that has not passed.")
+    if bot.pinned:
+        raise OpenAIError(409, f"{bot.name} is pinned: only a person changes what is served.", code="pinned")
 
 
 def _as_it_is(bot: Bot) -> Served:

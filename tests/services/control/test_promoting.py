@@ -132,6 +132,26 @@ async def test_a_pinned_bot_is_left_as_it_is(house: House) -> None:
     assert await look(house) == "is pinned: only a person changes what is served"
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("promote", {"version": 2, "force": True, "reason": "I say so"}),
+        ("candidate", {"version": 2, "force": True, "reason": "I say so"}),
+        ("pin", {}),
+        ("unpin", {}),
+    ],
+)
+async def test_a_job_neither_overrules_the_gate_nor_settles_anything(
+    house: House, path: str, asked: dict[str, Any]
+) -> None:
+    await champion_and_untried(house)
+    status, error = await house.refusal(
+        "POST", f"{BOT}/{path}", key=JOB_TOKEN, json={"generation": 1, **asked}
+    )
+    assert (status, (await house.get(BOT))["generation"]) == (403, 1)
+    assert "Only an owner pins" in error["message"]
+
+
 async def test_a_dry_run_says_it_and_does_nothing(house: House) -> None:
     await champion_and_untried(house)
     assert "tries support-bot@2" in await look(house, dry_run=True)
