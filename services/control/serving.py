@@ -155,10 +155,9 @@ async def _decide_on(session: AsyncSession, author: Author, name: str, request: 
 
 
 def _check_job(bot: Bot, request: Asked) -> None:
-    """A job decides on what people said alone: not against the gate, and nothing that a person has settled."""
-    if isinstance(request, Pin | Unpin) or (
-        isinstance(request, Promotion | CandidateUpdate) and request.force
-    ):
+    """A job decides on what people said alone: not against the gate, nor on what a person has settled."""
+    forced = isinstance(request, Promotion | CandidateUpdate) and request.force
+    if forced or isinstance(request, Pin | Unpin):
         raise OpenAIError(403, "Only an owner pins, unpins, or serves a version that has not passed.")
     if bot.pinned:
         raise OpenAIError(409, f"{bot.name} is pinned: only a person changes what is served.", code="pinned")
