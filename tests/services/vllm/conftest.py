@@ -22,6 +22,7 @@ def namespace() -> Iterator[str | None]:
     if os.geteuid() != 0:
         yield None
         return
+    _remove_cable()  # of a run that was killed
     _ip("netns", "add", NAMESPACE)
     try:
         _ip("link", "add", "onggi-test0", "type", "veth", "peer", "name", "onggi-test1", "netns", NAMESPACE)
@@ -31,8 +32,12 @@ def namespace() -> Iterator[str | None]:
         _ip("-n", NAMESPACE, "link", "set", "onggi-test1", "up")
         yield NAMESPACE
     finally:
-        subprocess.run(["ip", "link", "del", "onggi-test0"], check=False)
-        _ip("netns", "del", NAMESPACE)
+        _remove_cable()
+
+
+def _remove_cable() -> None:
+    for thing in (("link", "del", "onggi-test0"), ("netns", "del", NAMESPACE)):
+        subprocess.run(["ip", *thing], check=False, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")
