@@ -136,6 +136,7 @@ VIEWS: list[type[ModelView]] = [
         "Decisions",
         "gavel",
         "bot generation action champion candidate share author reason created_at",
+        column_default_sort=("created_at", True),
     ),
     _view(File, "Files", "file", "id person_id filename purpose bytes sha256 created_at deleted_at"),
     _view(

@@ -57,17 +57,17 @@ async def take(loop: Loop, parts: Installation) -> None:
         version = await asyncio.to_thread(taught, loop)
         admin = await owner(browser, parts)
         await admin.goto(f"{parts.gateway_url}/admin/version/list")
+        await admin.click("a:has(.fa-eye)")
         await shot(admin, "3-judged")
         await asyncio.to_thread(loop.cron, "promote")
-        await page.click("#new")
+        await anew(page)
         await page.fill(QUESTION, WHILE_COMPARED)
         await page.click("#both")
         await expect(page.locator(NOTICE)).to_contain_text("Which one is better?")
         await shot(page, "4-compared-blind")
         await page.click("#tie")
         await asyncio.to_thread(loop.try_out, version)
-        await page.reload()
-        await page.click("#new")
+        await anew(page)
         await ask(page, ASKED)
         await shot(page, "5-asked-again")
         await admin.goto(f"{parts.gateway_url}/admin/decision/list")
@@ -113,6 +113,14 @@ async def owner(browser: Browser, parts: Installation) -> Page:
     await page.fill("[name=password]", parts.secrets.admin_password)
     await page.click("[type=submit]")
     return page
+
+
+async def anew(page: Page) -> None:
+    """A new conversation, on a page that knows what is served now."""
+    await page.reload()
+    await expect(page.locator(QUESTION)).to_be_enabled()
+    await page.click("#new")
+    await expect(page.locator(ANSWER)).to_have_count(0)
 
 
 async def ask(page: Page, question: str) -> None:
