@@ -52,6 +52,10 @@ class ControlClient:
         """Hand in the evaluation's ``common.verdict.Verdict`` on version ``name``; raises the same."""
         self.post(f"/onggi/v1/versions/{name}/verdict", verdict.model_dump(mode="json"))
 
+    def bots(self) -> list[str]:
+        """Every bot's name; raises the same."""
+        return [str(bot["name"]) for bot in self.get("/onggi/v1/bots")["data"]]
+
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """GET ``path`` as JSON; raises the same."""
         return self._ask("GET", path, params=query)

@@ -12,6 +12,7 @@ full address.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,15 @@ from common.verdict import Verdict
 FILES_TAG = "files"
 PAGE = 500
 ARTIFACTS, PROXIED = "mlflow-artifacts", "mlflow-artifacts:"
+
+
+def limit_patience(retries: int, seconds: int) -> None:
+    """Let MLflow's own client try each request ``retries`` times again, for ``seconds`` each time.
+
+    Left to itself it takes minutes. What the environment says already stands.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(retries))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(seconds))
 
 
 class RegistryUnavailable(UserError):

@@ -19,8 +19,8 @@ from common.errors import run
 from common.job_config import parse
 from jobs.curate.config import CurateOptions
 from jobs.curate.curating import connect, curate
-from jobs.curate.dataset import MANIFEST, Curated, manifest
-from jobs.prepare.__main__ import write_folder
+from jobs.curate.dataset import Curated, manifest
+from jobs.prepare.folder import MANIFEST, write_folder
 
 
 class CurateConfig(CurateOptions):

@@ -1,7 +1,5 @@
 """From drafts to the dataset's files: scrubbed, checked, split by conversation; the same bytes each time."""
 
-import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,9 +11,9 @@ from common.rows import ChatRow, Row, held_out, parse_row
 from jobs.curate.duplicates import clusters, question
 from jobs.curate.examples import Draft
 from jobs.curate.personal import Scrubber
+from jobs.prepare.folder import HELD_OUT, TRAIN, digest, to_json, to_json_lines
 
-TRAIN, HELD_OUT = "train.jsonl", "heldout.jsonl"
-PREFERENCES, LABELS, MANIFEST = "preferences.jsonl", "labels.jsonl", "manifest.json"
+PREFERENCES, LABELS = "preferences.jsonl", "labels.jsonl"
 _SAID = frozenset({"content", "text", "arguments", "rejected"})
 _FILES = {"chat": TRAIN, "preference": PREFERENCES, "label": LABELS}
 
@@ -65,7 +63,7 @@ def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
     parts = _split(rows, kept_out)
     if not (parts[TRAIN] and parts[HELD_OUT]):
         raise TooLittle(_too_little(len(parts[TRAIN]), len(parts[HELD_OUT]), left_out))
-    files = {name: _json_lines(part) for name, part in parts.items() if part}
+    files = {name: to_json_lines(part) for name, part in parts.items() if part}
     figures = {
         "rows": {name: len(part) for name, part in parts.items()},
         "conversations": len({draft.example.conversation_key for draft, _ in rows}),
@@ -80,8 +78,7 @@ def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
         "left_out": len(left_out),
         "left_out_for": dict(sorted(Counter(left.place for left in left_out).items())),
     }
-    digest = f"sha256:{hashlib.sha256(files[TRAIN]).hexdigest()}"
-    return Curated(digest, files, _sources(rows, kept_out), figures, left_out)
+    return Curated(digest(files[TRAIN]), files, _sources(rows, kept_out), figures, left_out)
 
 
 def manifest(curated: Curated, bot: str) -> bytes:
@@ -89,14 +86,12 @@ def manifest(curated: Curated, bot: str) -> bytes:
     told = {
         "bot": bot,
         "digest": curated.digest,
-        "files": {
-            name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in curated.files.items()
-        },
+        "files": {name: digest(content) for name, content in curated.files.items()},
         "figures": curated.figures,
         "left_out": [left.id for left in curated.left_out],  # their reasons may quote them
         "sources": curated.sources,
     }
-    return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
+    return to_json(told)
 
 
 Checked = tuple[Draft, Row]
@@ -152,10 +147,6 @@ def _sources(rows: Sequence[Checked], kept_out: set[Any]) -> list[dict[str, Any]
 
 def _count(kind: str, rows: Iterable[Row]) -> int:
     return sum(1 for row in rows if isinstance(row, ChatRow) and row.opinion and row.opinion.kind == kind)
-
-
-def _json_lines(rows: Iterable[Row]) -> bytes:
-    return b"".join(json.dumps(row.as_json(), ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
 def _too_little(train: int, held: int, left_out: Sequence[LeftOut]) -> str:

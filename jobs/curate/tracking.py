@@ -4,11 +4,12 @@ Rows would outlive an erasure there, which deletes what the database and the sto
 """
 
 import json
-import os
 from typing import Any
 
 from common.errors import UserError
-from jobs.curate.dataset import TRAIN, Curated
+from common.registry import limit_patience
+from jobs.curate.dataset import Curated
+from jobs.prepare.folder import TRAIN
 
 _DIGEST = 36
 """So many characters of a digest MLflow keeps."""
@@ -20,9 +21,7 @@ def record(tracking_uri: str, bot: str, curated: Curated) -> str:
     Raises:
         UserError: MLflow is away or refuses.
     """
-    # MLflow's client would otherwise retry for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    limit_patience(retries=2, seconds=20)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -1,12 +1,11 @@
 """MLflow: the figures on the version and on its run, with the note and the answers side by side."""
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from common.registry import Registry
+from common.registry import Registry, limit_patience
 from common.verdict import Verdict
 from jobs.evaluate.answers import Answer
 from jobs.evaluate.version import Version
@@ -29,9 +28,7 @@ def record(tracking_uri: str, version: Version, verdict: Verdict, answers: Seque
 
 
 def _record_on_run(tracking_uri: str, run_id: str, verdict: Verdict, answers: Sequence[Answer]) -> None:
-    # MLflow's client would otherwise retry for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    limit_patience(retries=2, seconds=20)
     from mlflow import MlflowClient
     from mlflow.entities import Metric, RunTag
     from mlflow.exceptions import MlflowException

@@ -6,7 +6,6 @@ a line twice changes nothing, for a metric's key, step and time are its identity
 """
 
 import logging
-import os
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from common.errors import UserError
 from common.finetune_config import FinetuneConfig
+from common.registry import limit_patience
 from jobs.finetune.inputs import Sources
 from jobs.finetune.metrics import StepMetrics
 from jobs.finetune.result import Result
@@ -80,7 +80,7 @@ def open_tracker(config: FinetuneConfig, sources: Sources, run_file: Path) -> Tr
     """
     if not config.mlflow_tracking_uri:
         return Untracked()
-    _be_patient_for_seconds_only()
+    limit_patience(retries=1, seconds=5)  # training stands still meanwhile
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -192,9 +192,3 @@ def _metrics(step: StepMetrics) -> list[Any]:
     }
     milliseconds = round(step.time * 1000)
     return [Metric(key, value, milliseconds, step.step) for key, value in values.items() if value is not None]
-
-
-def _be_patient_for_seconds_only() -> None:
-    """MLflow's client would otherwise retry for minutes, and training would stand still meanwhile."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")

@@ -1,9 +1,5 @@
 """``python -m jobs.prepare``: see the package."""
 
-import hashlib
-import json
-import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +11,8 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from common.errors import UserError, run
 from common.job_config import JobConfig, parse
 from common.rows import HELD_OUT_FRACTION, Row, held_out
-from common.storage import fsync_folder
+from jobs.prepare.folder import HELD_OUT, MANIFEST, TRAIN, digest, to_json, to_json_lines, write_folder
 from jobs.prepare.forms import Form, Source, read_source
-
-TRAIN = "train.jsonl"
-HELD_OUT = "heldout.jsonl"
-MANIFEST = "manifest.json"
 
 
 class PrepareConfig(JobConfig):
@@ -56,7 +48,7 @@ def prepare(config: PrepareConfig) -> str:
         )
     files = {TRAIN: to_json_lines(train), HELD_OUT: to_json_lines(heldout)}
     manifest = make_manifest(config, source, {TRAIN: train, HELD_OUT: heldout}, files)
-    files[MANIFEST] = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+    files[MANIFEST] = to_json(manifest)
     changed = write_folder(config.output, files, replace=config.force)
     return summary(config, manifest, changed)
 
@@ -65,11 +57,6 @@ def split(rows: Sequence[Row], fraction: float) -> tuple[list[Row], list[Row]]:
     """The rows to train on and those held out; all rows of one conversation key are on one side."""
     train = [row for row in rows if not held_out(row.key, fraction)]
     return train, [row for row in rows if held_out(row.key, fraction)]
-
-
-def to_json_lines(rows: Sequence[Row]) -> bytes:
-    """The rows as a file's bytes, in their order."""
-    return b"".join(json.dumps(row.as_json(), ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
 def make_manifest(
@@ -85,77 +72,11 @@ def make_manifest(
                 "rows": len(rows[name]),
                 "conversations": len({row.key for row in rows[name]}),
                 "bytes": len(content),
-                "sha256": f"sha256:{hashlib.sha256(content).hexdigest()}",
+                "sha256": digest(content),
             }
             for name, content in files.items()
         },
     }
-
-
-def write_folder(output: Path, files: Mapping[str, bytes], *, replace: bool) -> bool:
-    """Make ``output`` hold exactly ``files``, at once; False when it did already.
-
-    Raises:
-        UserError: it holds another dataset and ``replace`` is not set, or holds anything else, or the disk
-            refuses.
-    """
-    output = output.absolute()
-    try:
-        if _holds(output, files, replace=replace):
-            return False
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_swap(output, files)
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}") from None
-    return True
-
-
-def _holds(output: Path, files: Mapping[str, bytes], *, replace: bool) -> bool:
-    if not output.exists():
-        return False
-    if not output.is_dir():
-        raise UserError(f"{output} is a file: give --output a folder")
-    names = {path.name for path in output.iterdir()}
-    if names - files.keys():
-        other = sorted(names - files.keys())[0]
-        raise UserError(f"{output} holds other files ({other}): give --output a folder of its own")
-    if all(name in names and (output / name).read_bytes() == content for name, content in files.items()):
-        return True
-    if names and not replace:
-        raise UserError(f"{output} holds another dataset: give another --output, or --force to replace it")
-    return False
-
-
-def _write_and_swap(output: Path, files: Mapping[str, bytes]) -> None:
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.new")
-    try:
-        temporary.mkdir()
-        for name, content in files.items():
-            _write_durably(temporary / name, content)
-        _swap(temporary, output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(new: Path, output: Path) -> None:
-    old = output.with_name(f".{output.name}.{os.getpid()}.old")
-    if output.exists():
-        output.rename(old)
-    try:
-        new.rename(output)
-    except OSError:
-        if old.exists():
-            old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    fsync_folder(output.parent)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def summary(config: PrepareConfig, manifest: Mapping[str, Any], changed: bool) -> str:

@@ -38,15 +38,10 @@ def main() -> None:
     getLogger("httpx").setLevel(WARNING)
     control = ControlClient(config.control_url, config.control_token.get_secret_value())
     try:
-        for bot in [config.bot] if config.bot else bots(control):
+        for bot in [config.bot] if config.bot else control.bots():
             print(f"{bot}: {look(control, bot, config)}", flush=True)
     except ControlUnavailable as error:
         raise Away(str(error)) from None
-
-
-def bots(control: ControlClient) -> list[str]:
-    """Every bot's name."""
-    return [bot["name"] for bot in control.get(BOTS)["data"]]
 
 
 def look(control: ControlClient, bot: str, config: PromoteConfig) -> str:

@@ -28,7 +28,8 @@ def main() -> None:
     config = parse(RetrainConfig, sys.argv[1:], prog="python -m jobs.retrain")
     logging.configure("retrain")
     control = connect(config)
-    failed = [bot for bot in bots(control, config) if not retrained(control, bot, config)]
+    bots = [config.bot] if config.bot else control.bots()
+    failed = [bot for bot in bots if not retrained(control, bot, config)]
     if failed:
         raise UserError(f"{', '.join(failed)} could not be looked at: see above")
 
@@ -41,13 +42,6 @@ def retrained(control: ControlClient, bot: str, config: RetrainConfig) -> bool:
         print(f"{bot}: {error}", file=sys.stderr)
         return False
     return True
-
-
-def bots(control: ControlClient, config: RetrainConfig) -> list[str]:
-    """The bot that was named, else all."""
-    if config.bot:
-        return [config.bot]
-    return [bot["name"] for bot in control.get("/onggi/v1/bots")["data"]]
 
 
 def sentence(outcome: Outcome) -> str:

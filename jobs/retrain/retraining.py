@@ -12,7 +12,8 @@ from typing import Any, Literal
 from common import logging
 from common.control_client import ControlClient, ControlRefused
 from jobs.curate.curating import curate
-from jobs.curate.dataset import HELD_OUT, TRAIN, Curated, TooLittle
+from jobs.curate.dataset import Curated, TooLittle
+from jobs.prepare.folder import HELD_OUT, TRAIN
 from jobs.retrain.config import RetrainConfig
 
 FAILED = ("failed", "cancelled")

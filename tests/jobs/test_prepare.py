@@ -10,7 +10,8 @@ import pytest
 
 from common.errors import run
 from common.rows import held_out, read_rows
-from jobs.prepare.__main__ import main, write_folder
+from jobs.prepare.__main__ import main
+from jobs.prepare.folder import write_folder
 
 ROOT = Path(__file__).parents[2]
 

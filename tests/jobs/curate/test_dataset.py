@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from common.rows import held_out, read_rows
-from jobs.curate.dataset import HELD_OUT, LABELS, PREFERENCES, TRAIN, Curated, TooLittle, build, manifest
+from jobs.curate.dataset import LABELS, PREFERENCES, Curated, TooLittle, build, manifest
 from jobs.curate.examples import Chosen, Example, Said, draft
 from jobs.curate.personal import Scrubber
+from jobs.prepare.folder import HELD_OUT, TRAIN
 
 TRAINED = [f"talk {number}" for number in range(50) if not held_out(f"talk {number}")]
 KEPT_OUT = [f"talk {number}" for number in range(50) if held_out(f"talk {number}")]

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from jobs.curate.dataset import TRAIN, build
+from jobs.curate.dataset import build
 from jobs.curate.examples import draft
 from jobs.curate.personal import Scrubber
 from jobs.curate.tracking import record
+from jobs.prepare.folder import TRAIN
 from tests.jobs.curate.test_dataset import KEPT_OUT, TRAINED, said
 
 

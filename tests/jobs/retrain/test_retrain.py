@@ -11,7 +11,7 @@ import pytest
 
 from common.control_client import ControlClient
 from common.errors import UserError
-from jobs.curate.dataset import TRAIN
+from jobs.prepare.folder import TRAIN
 from jobs.retrain import __main__ as command
 from jobs.retrain.config import RetrainConfig
 from jobs.retrain.retraining import Outcome, retrain
