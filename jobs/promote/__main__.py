@@ -16,10 +16,10 @@ from logging import WARNING, getLogger
 from common import errors, logging
 from common.control_client import ControlClient, ControlRefused, ControlUnavailable
 from common.errors import UserError
+from common.evidence import Evidence
 from common.job_config import parse
 from jobs.promote.config import PromoteConfig
 from jobs.promote.decide import Decision, decide
-from jobs.promote.evidence import Evidence
 
 BOTS = "/onggi/v1/bots"
 CONFLICT = 409

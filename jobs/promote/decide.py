@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.evidence import Evidence
 from jobs.promote.config import PromoteConfig
-from jobs.promote.evidence import Evidence
 from jobs.promote.rule import HARM_AT, PROMOTE_AT, Finding, Measure, find
 
 DAY = 86_400.0

@@ -7,9 +7,8 @@ never by what was observed, and a pair stays as it was when more comes in.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-Arm = Literal["candidate", "champion"]
+from common.evidence import Arm
 
 
 @dataclass(frozen=True)

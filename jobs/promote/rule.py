@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.promote.evidence import Answer, Conversation, Evidence
+from common.evidence import AnswerFigures, Evidence, TrialConversation
 from jobs.promote.pairing import Observation, Pair, pair_up
 from jobs.promote.sequential import first_crossing, log_evidence
 
@@ -93,7 +93,7 @@ def guardrails(evidence: Evidence) -> Iterator[Measure]:
     for less than half of them.
     """
 
-    def coins(value: Callable[[Answer], float | None], worse: Callable[[Pair], bool]) -> list[Coin]:
+    def coins(value: Callable[[AnswerFigures], float | None], worse: Callable[[Pair], bool]) -> list[Coin]:
         pairs = [*_pairs(evidence.conversations, value), *_shadow_pairs(evidence, value)]
         return [Coin(not worse(pair), pair.at) for pair in sorted(pairs, key=lambda pair: pair.at)]
 
@@ -115,18 +115,20 @@ def guardrails(evidence: Evidence) -> Iterator[Measure]:
     )
 
 
-def _failed(answer: Answer) -> float:
+def _failed(answer: AnswerFigures) -> float:
     return float(answer.failed)
 
 
-def _pairs(conversations: Iterable[Conversation], value: Callable[[Answer], float | None]) -> list[Pair]:
+def _pairs(
+    conversations: Iterable[TrialConversation], value: Callable[[AnswerFigures], float | None]
+) -> list[Pair]:
     measured = ((one, value(one)) for one in conversations)
     return pair_up(
         Observation(one.person, one.arm, one.at, number) for one, number in measured if number is not None
     )
 
 
-def _shadow_pairs(evidence: Evidence, value: Callable[[Answer], float | None]) -> Iterator[Pair]:
+def _shadow_pairs(evidence: Evidence, value: Callable[[AnswerFigures], float | None]) -> Iterator[Pair]:
     for one in evidence.shadows:
         candidate, shown = value(one.candidate), value(one.shown)
         if candidate is not None and shown is not None:

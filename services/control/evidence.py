@@ -6,21 +6,21 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.control.serving import find
-from services.control.shapes.evidence import (
+from common.evidence import (
     AnswerFigures,
+    Arm,
     BlindChoice,
-    EvidencePublic,
+    Evidence,
     RatedConversation,
     ShadowPair,
-    TrialArm,
     TrialConversation,
 )
+from services.control.serving import find
 from services.database.queries import trials
 from services.database.tables import Bot, Comparison, now
 
 
-async def gather(session: AsyncSession, name: str, limit: int) -> EvidencePublic:
+async def gather(session: AsyncSession, name: str, limit: int) -> Evidence:
     """The evidence on bot ``name``, with its newest ``limit`` conversations.
 
     Raises:
@@ -29,7 +29,7 @@ async def gather(session: AsyncSession, name: str, limit: int) -> EvidencePublic
     bot = await find(session, name)
     made = await trials.decisions(session, bot)
     began_at = made[-1].created_at if made else None
-    evidence = EvidencePublic(
+    evidence = Evidence(
         bot=bot.name,
         generation=bot.generation,
         champion=bot.champion,
@@ -39,8 +39,8 @@ async def gather(session: AsyncSession, name: str, limit: int) -> EvidencePublic
         pinned=bot.pinned,
         untried=await trials.untried(session, bot),
         erased=list(await trials.erased(session, bot)),
-        began_at=began_at,
-        now=now(),
+        began_at=began_at.timestamp() if began_at else None,
+        now=now().timestamp(),
         asked=any(decision.action == "inconclusive" for decision in made),
     )
     if began_at is not None:
@@ -48,9 +48,7 @@ async def gather(session: AsyncSession, name: str, limit: int) -> EvidencePublic
     return evidence
 
 
-async def _fill(
-    session: AsyncSession, bot: Bot, began_at: datetime, limit: int, evidence: EvidencePublic
-) -> None:
+async def _fill(session: AsyncSession, bot: Bot, began_at: datetime, limit: int, evidence: Evidence) -> None:
     evidence.ratings = _rated(bot, await trials.ratings(session, bot, began_at))
     evidence.choices = _chosen(bot, await trials.choices(session, bot, began_at))
     talks = await trials.conversations(session, bot, began_at, limit)
@@ -68,7 +66,7 @@ def _rated(bot: Bot, rows: Any) -> list[RatedConversation]:
             person=_pseudonym(bot, row.person_id),
             arm=_arm(bot, row.version),
             liked=row.rating == 1,
-            at=row.created_at,
+            at=row.created_at.timestamp(),
         )
         for row in rows
         if first[row.asked_by, row.conversation_key] is row
@@ -85,14 +83,14 @@ def _choice(bot: Bot, row: Comparison) -> BlindChoice:
     versions = {"first": row.first_version, "second": row.second_version}
     chosen = "tie" if row.choice == "tie" else _arm(bot, versions[str(row.choice)])
     assert row.chosen_at is not None  # written with the choice
-    return BlindChoice(person=_pseudonym(bot, row.person_id), chosen=chosen, at=row.chosen_at)
+    return BlindChoice(person=_pseudonym(bot, row.person_id), chosen=chosen, at=row.chosen_at.timestamp())
 
 
 def _conversation(bot: Bot, row: Any) -> TrialConversation:
     return TrialConversation(
         person=_pseudonym(bot, row.person_id),
         arm=_arm(bot, row.version),
-        at=row.created_at,
+        at=row.created_at.timestamp(),
         failed=row.failures > 0,
         ttft_ms=row.ttft_ms,
         tokens=row.completion_tokens if row.status == "done" else None,
@@ -102,10 +100,10 @@ def _conversation(bot: Bot, row: Any) -> TrialConversation:
 def _shadow(row: Any) -> ShadowPair:
     shown = AnswerFigures(failed=row.shown_failed, ttft_ms=None, tokens=row.shown_tokens)
     candidate = AnswerFigures(failed=row.failed, ttft_ms=None, tokens=row.tokens)
-    return ShadowPair(shown=shown, candidate=candidate, at=row.created_at)
+    return ShadowPair(shown=shown, candidate=candidate, at=row.created_at.timestamp())
 
 
-def _arm(bot: Bot, version: int | None) -> TrialArm:
+def _arm(bot: Bot, version: int | None) -> Arm:
     return "candidate" if version == bot.candidate else "champion"
 
 

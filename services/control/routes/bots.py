@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from common.evidence import Evidence
 from services.control import evidence, serving
 from services.control.dependencies import (
     ControlDep,
@@ -26,7 +27,6 @@ from services.control.shapes.bots import (
     Rollback,
     Unpin,
 )
-from services.control.shapes.evidence import EvidencePublic
 from services.database.queries import bots
 
 router = APIRouter(prefix="/onggi/v1/bots", tags=["bots"])
@@ -86,7 +86,7 @@ async def ask_a_person(bot: str, request: Inconclusive, session: WriteSession, a
     return await serving.ask_a_person(session, author, bot, request)
 
 
-@router.get("/{bot}/evidence", response_model=EvidencePublic)
+@router.get("/{bot}/evidence", response_model=Evidence)
 async def get_evidence(
     bot: str, session: ReadSession, _: OwnerOrJobDep, limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000
 ) -> Any:

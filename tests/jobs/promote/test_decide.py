@@ -2,9 +2,16 @@ from typing import Any
 
 import pytest
 
+from common.evidence import (
+    AnswerFigures,
+    BlindChoice,
+    Evidence,
+    RatedConversation,
+    ShadowPair,
+    TrialConversation,
+)
 from jobs.promote.config import PromoteConfig
 from jobs.promote.decide import DAY, decide
-from jobs.promote.evidence import Answer, Choice, Conversation, Evidence, Rating, Shadow
 from jobs.promote.rule import find
 
 CONFIG = PromoteConfig(control_url="http://control")
@@ -33,19 +40,19 @@ def evidence(**values: Any) -> Evidence:
     return Evidence(**row | values)
 
 
-def rated(*better: bool, begin: float = 0.0) -> list[Rating]:
+def rated(*better: bool, begin: float = 0.0) -> list[RatedConversation]:
     """A pair of ratings for each: the candidate was liked and the champion not, or the other way round."""
     return [
-        Rating(person="ada", arm=arm, liked=liked, at=begin + number)
+        RatedConversation(person="ada", arm=arm, liked=liked, at=begin + number)
         for number, won in enumerate(better)
         for arm, liked in (("candidate", won), ("champion", not won))
     ]
 
 
-def talks(candidate: dict[str, Any], champion: dict[str, Any], pairs: int = 10) -> list[Conversation]:
+def talks(candidate: dict[str, Any], champion: dict[str, Any], pairs: int = 10) -> list[TrialConversation]:
     usual = {"failed": False, "ttft_ms": 400.0, "tokens": 30}
     return [
-        Conversation(person="ada", arm=arm, at=number, **usual | figures)
+        TrialConversation(person="ada", arm=arm, at=number, **usual | figures)
         for number in range(pairs)
         for arm, figures in (("candidate", candidate), ("champion", champion))
     ]
@@ -60,8 +67,8 @@ def test_a_candidate_that_people_like_better_is_promoted_with_its_figures() -> N
 
 
 def test_blind_choices_count_as_much_as_ratings() -> None:
-    choices = [Choice(person=f"p{at}", chosen="candidate", at=at) for at in range(4)]
-    ties = [Choice(person="p", chosen="tie", at=9)]
+    choices = [BlindChoice(person=f"p{at}", chosen="candidate", at=at) for at in range(4)]
+    ties = [BlindChoice(person="p", chosen="tie", at=9)]
     assert decide(evidence(choices=choices + ties), CONFIG).what == "wait"
     assert decide(evidence(choices=choices, ratings=rated(*[True] * 4)), CONFIG).what == "promote"
 
@@ -103,7 +110,7 @@ def test_harm_ends_the_trial(values: dict[str, Any], words: str) -> None:
         talks({}, {"failed": True, "tokens": None, "ttft_ms": 9000.0}),
     ],
 )
-def test_guardrails_neither_promote_nor_mind_what_is_no_harm(conversations: list[Conversation]) -> None:
+def test_guardrails_neither_promote_nor_mind_what_is_no_harm(conversations: list[TrialConversation]) -> None:
     decision = decide(evidence(conversations=conversations), CONFIG)
     assert decision.what == "wait"
     assert decision.sentence == "waits: support-bot@2 has 0 of 0 comparisons for it over support-bot@1"
@@ -111,7 +118,8 @@ def test_guardrails_neither_promote_nor_mind_what_is_no_harm(conversations: list
 
 def test_harm_in_the_same_moment_wins() -> None:
     at_once = [
-        choice.model_copy(update={"at": 1.0}) for choice in (Choice(person="a", chosen="candidate", at=0),)
+        choice.model_copy(update={"at": 1.0})
+        for choice in (BlindChoice(person="a", chosen="candidate", at=0),)
     ]
     failing = [talk.model_copy(update={"at": 1.0}) for talk in talks({"failed": True}, {})]
     assert find(evidence(choices=at_once * 8, conversations=failing)).verdict == "worse"
@@ -154,9 +162,9 @@ def test_in_shadow_the_share_opens_after_so_many_answers_without_harm() -> None:
     )
 
     def seen(count: int, tokens: int = 30) -> Evidence:
-        shown = Answer(failed=False, ttft_ms=None, tokens=30)
+        shown = AnswerFigures(failed=False, ttft_ms=None, tokens=30)
         pairs = [
-            Shadow(shown=shown, candidate=Answer(failed=False, ttft_ms=None, tokens=tokens), at=at)
+            ShadowPair(shown=shown, candidate=AnswerFigures(failed=False, ttft_ms=None, tokens=tokens), at=at)
             for at in range(count)
         ]
         return evidence(shadow=True, share=0.0, shadows=pairs)

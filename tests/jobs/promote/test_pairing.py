@@ -1,6 +1,7 @@
 import numpy as np
 
-from jobs.promote.pairing import Arm, Observation, Pair, pair_up
+from common.evidence import Arm
+from jobs.promote.pairing import Observation, Pair, pair_up
 from tests.jobs.promote.simulation import Pairing, World, ratings
 
 

@@ -1,38 +1,36 @@
-"""What a trial has shown so far, without names or words."""
+"""What a trial has shown so far, without names or words: control gathers it, ``jobs.promote`` decides on it.
 
-from datetime import datetime
-from typing import Annotated, Literal
+Every ``at`` is in seconds since the epoch, with their fraction: orders are made of it.
+"""
 
-from pydantic import Field, PlainSerializer
+from typing import Literal
 
-from services.control.shapes.base import Shown
+from pydantic import BaseModel, Field
 
-Moment = Annotated[datetime, PlainSerializer(lambda moment: moment.timestamp(), return_type=float)]
-"""A time, sent as seconds since the epoch with their fraction: orders are made of it."""
-TrialArm = Literal["candidate", "champion"]
+Arm = Literal["candidate", "champion"]
 
 
-class RatedConversation(Shown):
+class RatedConversation(BaseModel):
     """What a person first said of a conversation: a thumb, or a correction, which is a thumb down."""
 
     person: str = Field(description="the same for the same person within this trial, and nobody's id")
-    arm: TrialArm
+    arm: Arm
     liked: bool
-    at: Moment
+    at: float
 
 
-class BlindChoice(Shown):
+class BlindChoice(BaseModel):
     """Which of two answers shown without names a person chose."""
 
     person: str
     chosen: Literal["candidate", "champion", "tie"]
-    at: Moment
+    at: float
 
 
-class AnswerFigures(Shown):
-    """What an answer took. ``failed``: an error of ours, or nothing at all."""
+class AnswerFigures(BaseModel):
+    """What an answer took; ``ttft_ms`` None where it was not streamed, ``tokens`` None where it failed."""
 
-    failed: bool
+    failed: bool = Field(description="an error of ours, or nothing at all")
     ttft_ms: float | None
     tokens: int | None
 
@@ -41,19 +39,19 @@ class TrialConversation(AnswerFigures):
     """A conversation that began in the trial: its first answer's figures, and whether any answer failed."""
 
     person: str
-    arm: TrialArm
-    at: Moment
+    arm: Arm
+    at: float
 
 
-class ShadowPair(Shown):
+class ShadowPair(BaseModel):
     """One message answered twice: as it was shown, and by the candidate, unseen."""
 
     shown: AnswerFigures
     candidate: AnswerFigures
-    at: Moment
+    at: float
 
 
-class EvidencePublic(Shown):
+class Evidence(BaseModel):
     """A bot's row, what may be tried next, and what came in since its trial began."""
 
     object: Literal["evidence"] = "evidence"
@@ -66,8 +64,8 @@ class EvidencePublic(Shown):
     pinned: bool
     untried: int | None = Field(description="the newest passed version, if it was never tried")
     erased: list[int] = Field(description="of champion and candidate, what learned from words erased since")
-    began_at: Moment | None = Field(description="when this candidate got this share")
-    now: Moment
+    began_at: float | None = Field(description="when this candidate got this share")
+    now: float
     asked: bool = Field(description="whether the trial was said to be inconclusive")
     ratings: list[RatedConversation] = Field(default_factory=list, description="one for each conversation")
     choices: list[BlindChoice] = Field(default_factory=list)
