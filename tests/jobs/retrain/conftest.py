@@ -12,7 +12,7 @@ from services.control.job_folder import JobFolder
 from services.control.local_runner import LocalRunner
 from services.control.settings import ControlSettings
 from services.database.queries import bots
-from services.database.tables import Completion
+from tests.rows import completion, stored
 from tests.services.control.conftest import (
     BASE,
     JOB_TOKEN,
@@ -65,22 +65,15 @@ def end(house: House, job_id: str, state: str) -> None:
 async def answer(house: House, name: str, question: str, said: str = "Never.", **changes: Any) -> str:
     """A stored answer of the bot, in a conversation of its own; its id."""
     owner = (await house.get("/onggi/v1/people/me"))["id"]
-    row = Completion(
-        **{
-            "id": f"chatcmpl-{name}",
-            "person_id": owner,
-            "conversation_key": f"talk-{name}",
-            "model": BOT,
-            "bot": BOT,
-            "arm": "base",
-            "status": "done",
-            "gateway_id": "g",
-            "stored": True,
-            "messages": [{"role": "user", "content": question}],
-            "answer": {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]},
-        }
-        | changes
-    )
+    usual = {
+        "person_id": owner,
+        "conversation_key": f"talk-{name}",
+        "version": None,
+        "arm": "base",
+        "messages": [{"role": "user", "content": question}],
+        "answer": stored(said),
+    }
+    row = completion(f"chatcmpl-{name}", **usual | changes)
     async with house.database.session() as session:
         session.add(row)
     return row.id
@@ -89,9 +82,9 @@ async def answer(house: House, name: str, question: str, said: str = "Never.", *
 async def correct(house: House, number: int) -> str:
     """A reviewed correction number ``number``, each of another question; its id."""
     topic = ["kiln", "clay", "glaze", "wheel", "apron", "tea bowl", "class", "studio key"][number % 8]
-    completion = await answer(house, str(number), f"Tell me about the {topic} of week {number}, please.")
+    about = await answer(house, str(number), f"Tell me about the {topic} of week {number}, please.")
     text = f"The {topic} of week {number} is in room {number}."
-    row = await house.post("/onggi/v1/feedback", {"completion_id": completion, "correction": text})
+    row = await house.post("/onggi/v1/feedback", {"completion_id": about, "correction": text})
     path = f"/onggi/v1/feedback/{row['id']}"
     assert (await house.ask("PATCH", path, json={"state": "accepted"})).is_success
     return str(row["id"])

@@ -28,6 +28,16 @@ async def say_something_private(house: House) -> str:
     return person_id
 
 
+async def begin_on_everybody(house: House, control: ControlClient) -> tuple[str, str]:
+    """A fine-tune on corrections of the owner's and of Ben's begins; who Ben is, and the job."""
+    for number in range(OTHERS):
+        await correct(house, number)
+    person_id = await say_something_private(house)
+    begun = await run(control)
+    assert begun.job_id
+    return person_id, begun.job_id
+
+
 async def register(house: House, number: int, job_id: str) -> None:
     """The fine-tune ended and made version ``number``, which passed."""
     end(house, job_id, "succeeded")
@@ -62,12 +72,8 @@ async def states(house: House) -> dict[str, Any]:
 async def test_an_erased_person_is_in_no_file_and_in_no_later_dataset(
     house: House, control: ControlClient
 ) -> None:
-    for number in range(OTHERS):
-        await correct(house, number)
-    person_id = await say_something_private(house)
-    first = await run(control)
-    assert first.job_id
-    await register(house, 1, first.job_id)
+    person_id, first_job = await begin_on_everybody(house, control)
+    await register(house, 1, first_job)
     await promote(house, 1)
     assert holding(house)
 
@@ -93,15 +99,11 @@ async def test_an_erased_person_is_in_no_file_and_in_no_later_dataset(
 async def test_a_fine_tune_under_way_on_erased_words_is_cancelled_and_another_begins(
     house: House, control: ControlClient
 ) -> None:
-    for number in range(OTHERS):
-        await correct(house, number)
-    person_id = await say_something_private(house)
-    first = await run(control)
-    assert first.job_id
+    person_id, first_job = await begin_on_everybody(house, control)
     assert (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).is_success
-    job = await house.get(f"/v1/fine_tuning/jobs/{first.job_id}")
+    job = await house.get(f"/v1/fine_tuning/jobs/{first_job}")
     assert job["status"] == "cancelled"
     assert holding(house) == []
     second = await run(control)
-    assert (second.state, second.job_id != first.job_id) == ("started", True)
+    assert (second.state, second.job_id != first_job) == ("started", True)
     assert holding(house) == []

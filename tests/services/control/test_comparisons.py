@@ -4,33 +4,23 @@ from typing import Any
 
 import pytest
 
-from services.database.tables import Bot, Completion
+from services.database.tables import Bot
+from tests.rows import completion, stored
 from tests.services.control.conftest import BASE, House
 
 COMPARISONS = "/onggi/v1/comparisons"
 HELLO = [{"role": "user", "content": "When?"}]
 
 
-async def completion(house: House, person_id: str, id_: str, **changes: Any) -> str:
-    row = Completion(
-        **{
-            "id": id_,
-            "person_id": person_id,
-            "conversation_key": "talk",
-            "model": f"support-bot@{changes.get('version', 7)}",
-            "bot": "support-bot",
-            "version": 7,
-            "arm": "pinned",
-            "status": "done",
-            "gateway_id": "g",
-            "stored": True,
-            "messages": HELLO,
-            "answer": {"choices": [{"index": 0, "message": {"role": "assistant", "content": id_}}]},
-        }
-        | changes
-    )
+async def answered(house: House, person_id: str, id_: str, **changes: Any) -> str:
+    usual = {
+        "model": f"support-bot@{changes.get('version', 7)}",
+        "arm": "pinned",
+        "messages": HELLO,
+        "answer": stored(id_),
+    }
     async with house.database.session() as session:
-        session.add(row)
+        session.add(completion(id_, person_id, **usual | changes))
     return id_
 
 
@@ -46,7 +36,7 @@ async def ben(house: House) -> tuple[str, str]:
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 async def test_a_choice_is_blind_until_it_is_made_and_stands(house: House, ben: tuple[str, str]) -> None:
     person_id, key = ben
-    pair = [await completion(house, person_id, "a", version=6), await completion(house, person_id, "b")]
+    pair = [await answered(house, person_id, "a", version=6), await answered(house, person_id, "b")]
     body = {"bot": "support-bot", "completions": pair}
     begun = await house.post(COMPARISONS, body, key=key)
     assert (begun["choice"], begun["first_id"], begun["second_id"]) == (None, "a", "b")
@@ -66,7 +56,7 @@ async def test_a_choice_is_blind_until_it_is_made_and_stands(house: House, ben: 
 async def test_a_base_is_compared_with_a_version(house: House, ben: tuple[str, str]) -> None:
     person_id, key = ben
     base = {"model": BASE, "bot": None, "version": None, "arm": "base"}
-    pair = [await completion(house, person_id, "a", **base), await completion(house, person_id, "b")]
+    pair = [await answered(house, person_id, "a", **base), await answered(house, person_id, "b")]
     begun = await house.post(COMPARISONS, {"bot": "support-bot", "completions": pair}, key=key)
     chosen = await house.post(f"{COMPARISONS}/{begun['id']}/choice", {"choice": "tie"}, key=key)
     assert (chosen["first_version"], chosen["second_version"]) == (None, 7)
@@ -90,8 +80,8 @@ async def test_what_cannot_be_compared_is_a_400(
 ) -> None:
     person_id, key = ben
     pair = [
-        await completion(house, person_id, "a"),
-        await completion(house, person_id, "b", **{"version": 6} | changes),
+        await answered(house, person_id, "a"),
+        await answered(house, person_id, "b", **{"version": 6} | changes),
     ]
     body = {"bot": "support-bot", "completions": pair}
     status, error = await house.refusal("POST", COMPARISONS, json=body, key=key)
@@ -101,12 +91,12 @@ async def test_what_cannot_be_compared_is_a_400(
 
 async def test_nobody_compares_or_chooses_for_another(house: House, ben: tuple[str, str]) -> None:
     person_id, key = ben
-    pair = [await completion(house, person_id, "a", version=6), await completion(house, person_id, "b")]
+    pair = [await answered(house, person_id, "a", version=6), await answered(house, person_id, "b")]
     body = {"bot": "support-bot", "completions": pair}
     assert (await house.refusal("POST", COMPARISONS, json=body))[0] == 404  # not even an owner
     begun = await house.post(COMPARISONS, body, key=key)
     path = f"{COMPARISONS}/{begun['id']}/choice"
     assert (await house.refusal("POST", path, json={"choice": "first"}))[0] == 404
-    await completion(house, person_id, "c", arm="shadow", shadow_of="a")
+    await answered(house, person_id, "c", arm="shadow", shadow_of="a")
     body["completions"] = ["a", "c"]
     assert (await house.refusal("POST", COMPARISONS, json=body, key=key))[0] == 404

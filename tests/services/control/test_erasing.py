@@ -33,11 +33,23 @@ from services.database.tables import (
     Version,
     now,
 )
+from tests.rows import completion, correction, stored
 from tests.services.control.conftest import BASE, House, rows
 
 WORDS = "My cat is called Pickle."
 BOT = "support-bot"
 LEARNED, JUDGED, OTHERS = ("sha256:learned", "sha256:judged", "sha256:others")
+
+
+def answer(id_: str, person_id: str, **changes: Any) -> Completion:
+    """An answer to a person's words that repeats them."""
+    words = {
+        "messages": [{"role": "user", "content": WORDS}],
+        "answer": stored(WORDS),
+        "request": {"user": WORDS},
+        "completion_tokens": 3,
+    }
+    return completion(id_, person_id, **words | changes)
 
 
 class Team:
@@ -54,13 +66,13 @@ class Team:
             session.add(Bot(name=BOT, person_id=self.ben, base=BASE, champion=1))
             await session.flush()
             for name, person in (("b1", self.ben), ("b2", self.ben), ("c1", self.cleo)):
-                session.add(completion(name, person))
+                session.add(answer(name, person))
             await session.flush()
             session.add_all(
                 [
-                    feedback("fb_ben", self.ben, "b1"),
-                    feedback("fb_about_ben", self.cleo, "b1"),
-                    feedback("fb_cleo", self.cleo, "c1"),
+                    correction("fb_ben", self.ben, "b1", WORDS),
+                    correction("fb_about_ben", self.cleo, "b1", WORDS),
+                    correction("fb_cleo", self.cleo, "c1", WORDS),
                     Comparison(id="cmp_ben", person_id=self.ben, bot=BOT, conversation_key="talk",
                                first_id="b1", second_id="b2", choice="first"),
                 ]
@@ -113,39 +125,6 @@ class Team:
                 for row in await session.scalars(select(table))
             ]
         return json.dumps(found, default=str)
-
-
-def completion(name: str, person_id: str, **changes: Any) -> Completion:
-    values = {
-        "id": name,
-        "person_id": person_id,
-        "conversation_key": "talk",
-        "model": BOT,
-        "bot": BOT,
-        "version": 1,
-        "arm": "champion",
-        "status": "done",
-        "gateway_id": "g",
-        "stored": True,
-        "messages": [{"role": "user", "content": WORDS}],
-        "answer": {"choices": [{"message": {"content": WORDS}}]},
-        "request": {"user": WORDS},
-        "completion_tokens": 3,
-    }
-    return Completion(**values | changes)
-
-
-def feedback(name: str, person_id: str, about: str) -> Feedback:
-    return Feedback(
-        id=name,
-        person_id=person_id,
-        completion_id=about,
-        conversation_key="talk",
-        bot=BOT,
-        version=1,
-        correction=WORDS,
-        state="accepted",
-    )
 
 
 @pytest.fixture
@@ -205,7 +184,7 @@ async def test_words_do_not_stay_in_the_free_pages_of_a_sqlite_file(team: Team) 
 
 async def test_a_conversation_goes_and_the_rest_stays(team: Team) -> None:
     async with team.house.database.session() as session:
-        session.add(completion("b3", team.ben, conversation_key="other"))
+        session.add(answer("b3", team.ben, conversation_key="other"))
     told = await erase(team, "/onggi/v1/conversations/talk", key=team.bens_key)
     assert (told["completions"], told["feedback"], told["versions"]) == (2, 2, ["support-bot@1"])
     async with team.house.database.read() as session:
@@ -227,8 +206,8 @@ async def test_what_was_on_its_way_is_erased_when_it_arrives(team: Team) -> None
     await erase(team, f"/onggi/v1/people/{team.ben}/words")
     late = {"digest": "sha256:late", "bot": BOT, "person_id": team.cleo}
     async with team.house.database.session() as session:
-        session.add(completion("late", team.ben, created_at=before))
-        session.add(completion("later", team.ben))
+        session.add(answer("late", team.ben, created_at=before))
+        session.add(answer("later", team.ben))
         team._file(session, "file-late")
         source = {"kind": "feedback", "id": "fb_ben", "person_id": team.ben, "conversation_key": "k"}
         session.add(

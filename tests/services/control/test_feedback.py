@@ -2,30 +2,14 @@ from typing import Any
 
 import pytest
 
-from services.database.tables import Completion
+from tests.rows import completion, stored
 from tests.services.control.conftest import JOB_TOKEN, House
 
 FEEDBACK = "/onggi/v1/feedback"
 
 
-async def _completion(house: House, person_id: str, name: str = "1", **changes: Any) -> str:
-    row = Completion(
-        **{
-            "id": f"chatcmpl-{name}",
-            "person_id": person_id,
-            "conversation_key": "talk",
-            "model": "support-bot",
-            "bot": "support-bot",
-            "version": 7,
-            "arm": "champion",
-            "status": "done",
-            "gateway_id": "g",
-            "stored": True,
-            "messages": [{"role": "user", "content": "When?"}],
-            "answer": {"role": "assistant", "content": "Never."},
-        }
-        | changes
-    )
+async def _answer(house: House, person_id: str, name: str = "1", **changes: Any) -> str:
+    row = completion(f"chatcmpl-{name}", person_id, **changes)
     async with house.database.session() as session:
         session.add(row)
     return row.id
@@ -33,7 +17,7 @@ async def _completion(house: House, person_id: str, name: str = "1", **changes: 
 
 async def test_a_person_rates_then_corrects_and_it_stays_one_row(house: House) -> None:
     ben, key = await house.member()
-    completion = await _completion(house, ben)
+    completion = await _answer(house, ben)
     rated = await house.post(FEEDBACK, {"completion_id": completion, "rating": -1}, key=key)
     assert (rated["rating"], rated["state"], rated["bot"], rated["version"]) == (-1, "new", "support-bot", 7)
     corrected = await house.post(FEEDBACK, {"completion_id": completion, "correction": "On Monday."}, key=key)
@@ -43,7 +27,7 @@ async def test_a_person_rates_then_corrects_and_it_stays_one_row(house: House) -
 
 async def test_an_owner_accepts_and_a_member_does_not(house: House) -> None:
     ben, key = await house.member()
-    row = await house.post(FEEDBACK, {"completion_id": await _completion(house, ben), "rating": 1}, key=key)
+    row = await house.post(FEEDBACK, {"completion_id": await _answer(house, ben), "rating": 1}, key=key)
     path = f"{FEEDBACK}/{row['id']}"
     status, _ = await house.refusal("PATCH", path, json={"state": "accepted"}, key=key)
     assert status == 403
@@ -60,7 +44,7 @@ async def test_the_cursor_reads_everything_once_and_changes_again_also_for_jobs(
     ben, key = await house.member()
     ids = []
     for number in range(5):
-        completion = await _completion(house, ben, str(number))
+        completion = await _answer(house, ben, str(number))
         ids.append((await house.post(FEEDBACK, {"completion_id": completion, "rating": 1}, key=key))["id"])
     seen, after, more = [], "", True
     while more:
@@ -78,7 +62,7 @@ async def test_the_cursor_reads_everything_once_and_changes_again_also_for_jobs(
 async def test_nobody_rates_or_reads_what_is_not_theirs(house: House) -> None:
     ben, key = await house.member()
     _, other = await house.member("Cleo")
-    completion = await _completion(house, ben)
+    completion = await _answer(house, ben)
     status, _ = await house.refusal(
         "POST", FEEDBACK, json={"completion_id": completion, "rating": 1}, key=other
     )
@@ -107,7 +91,7 @@ async def test_feedback_that_says_nothing_is_a_400(house: House, change: dict[st
 
 async def test_what_cannot_be_learned_from_is_not_corrected(house: House) -> None:
     ben, key = await house.member()
-    completion = await _completion(house, ben, stored=False, messages=None, answer=None)
+    completion = await _answer(house, ben, stored=False, messages=None, answer=None)
     body = {"completion_id": completion, "correction": "On Monday."}
     status, error = await house.refusal("POST", FEEDBACK, json=body, key=key)
     assert (status, error["param"]) == (400, "correction")
@@ -121,15 +105,15 @@ async def test_a_broken_cursor_is_a_400(house: House) -> None:
 
 async def test_a_conversation_tells_who_answered_and_what_was_said_of_it(house: House) -> None:
     ben, key = await house.member()
-    first = await _completion(house, ben, "1")
-    await _completion(house, ben, "2", version=8)
-    await _completion(house, ben, "3", stored=False, messages=None, answer=None)
+    first = await _answer(house, ben, "1")
+    await _answer(house, ben, "2", version=8)
+    await _answer(house, ben, "3", stored=False, messages=None, answer=None)
     await house.post(FEEDBACK, {"completion_id": first, "rating": 1}, key=key)
     [summary] = (await house.get("/onggi/v1/conversations", key=key))["data"]
     assert (summary["id"], summary["turns"], summary["model"]) == ("talk", 2, "support-bot")
     shown = await house.get("/onggi/v1/conversations/talk", key=key)
     assert [turn["version"] for turn in shown["turns"]] == [7, 8]
-    assert shown["turns"][0]["answer"]["content"] == "Never."
+    assert shown["turns"][0]["answer"] == stored("Never.")
     assert [row["rating"] for row in shown["turns"][0]["feedback"]] == [1]
     assert await house.get("/onggi/v1/conversations/talk") == shown  # an owner reads everybody's
     assert (await house.get("/onggi/v1/conversations"))["data"] == []

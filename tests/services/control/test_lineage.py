@@ -6,38 +6,18 @@ import pytest
 from sqlalchemy import delete
 
 from services.database.tables import Bot, Comparison, Completion, Dataset, Feedback, Version
+from tests.rows import completion, correction
 from tests.services.control.conftest import BASE, JOB_TOKEN, House
 
 BOT, DIGEST = "support-bot", "sha256:abc"
+WORDS = "secret words"
 
 
-def completion(name: str, person_id: str, **changes: Any) -> Completion:
-    values = {
-        "id": name,
-        "person_id": person_id,
-        "conversation_key": f"talk {name}",
-        "model": BOT,
-        "bot": BOT,
-        "version": 2,
-        "arm": "champion",
-        "status": "done",
-        "gateway_id": "g",
-        "stored": True,
-        "messages": [{"role": "user", "content": "secret words"}],
-        "answer": {"choices": []},
-    }
-    return Completion(**values | changes)
-
-
-def feedback(name: str, person_id: str, about: str) -> Feedback:
-    return Feedback(
-        id=name,
-        person_id=person_id,
-        completion_id=about,
-        conversation_key="talk",
-        bot=BOT,
-        correction="secret words",
-        state="accepted",
+def answer(id_: str, person_id: str, **changes: Any) -> Completion:
+    """An answer in a conversation of its own."""
+    words = [{"role": "user", "content": WORDS}]
+    return completion(
+        id_, person_id, **{"conversation_key": f"talk {id_}", "messages": words, "version": 2} | changes
     )
 
 
@@ -56,15 +36,18 @@ class Team:
             base = {"version": None, "arm": "base"}
             session.add_all(
                 [
-                    completion("chatcmpl-1", self.ben, **base),
-                    completion("chatcmpl-2", self.cleo, **base),
-                    completion("chatcmpl-3", self.ben, prompt_version="p3", trace_id="t" * 32),
-                    completion("chatcmpl-4", self.ben, arm="shadow", version=3, shadow_of="chatcmpl-3"),
+                    answer("chatcmpl-1", self.ben, **base),
+                    answer("chatcmpl-2", self.cleo, **base),
+                    answer("chatcmpl-3", self.ben, prompt_version="p3", trace_id="t" * 32),
+                    answer("chatcmpl-4", self.ben, arm="shadow", version=3, shadow_of="chatcmpl-3"),
                 ]
             )
             await session.flush()
             session.add_all(
-                [feedback("fb_1", self.ben, "chatcmpl-1"), feedback("fb_2", self.cleo, "chatcmpl-2")]
+                [
+                    correction("fb_1", self.ben, "chatcmpl-1", WORDS),
+                    correction("fb_2", self.cleo, "chatcmpl-2", WORDS),
+                ]
             )
             self._learned(session)
 
@@ -162,7 +145,7 @@ async def test_a_dataset_is_followed_both_ways_and_tells_what_was_erased(team: T
 
 async def test_a_choice_is_followed_to_both_answers(team: Team) -> None:
     async with team.house.database.session() as session:
-        session.add(completion("chatcmpl-5", team.ben, version=3))
+        session.add(answer("chatcmpl-5", team.ben, version=3))
         await session.flush()
         session.add(
             Comparison(id="cmp_1", person_id=team.ben, bot=BOT, conversation_key="k", choice="first",

@@ -8,6 +8,7 @@ import pytest
 
 from services.database.queries import bots
 from services.database.tables import Comparison, Completion, Feedback, now
+from tests.rows import completion, stored
 from tests.services.control.conftest import BASE, JOB_TOKEN, House, rows
 
 BOT = "support-bot"
@@ -22,29 +23,14 @@ async def _bot(house: House) -> str:
     return str(owner)
 
 
-def _stored(text: str) -> dict[str, Any]:
-    """An answer as the gateway stores it."""
-    message = {"role": "assistant", "content": text}
-    return {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
-
-
 async def _answer(house: House, person: str, name: str, **changes: Any) -> str:
-    row = Completion(
-        **{
-            "id": f"chatcmpl-{name}",
-            "person_id": person,
-            "conversation_key": f"talk-{name}",
-            "model": BOT,
-            "bot": BOT,
-            "arm": "base",
-            "status": "done",
-            "gateway_id": "g",
-            "stored": True,
-            "messages": [{"role": "user", "content": f"When is {name}?"}],
-            "answer": _stored("Never."),
-        }
-        | changes
-    )
+    usual = {
+        "conversation_key": f"talk-{name}",
+        "version": None,
+        "arm": "base",
+        "messages": [{"role": "user", "content": f"When is {name}?"}],
+    }
+    row = completion(f"chatcmpl-{name}", person, **usual | changes)
     async with house.database.session() as session:
         session.add(row)
     return row.id
@@ -108,7 +94,7 @@ async def test_only_what_was_reviewed_is_an_example_and_choices_come_with_both_a
         assert erased is not None
         erased.stored, erased.messages, erased.answer = False, None, None
     await _answer(house, owner, "a")
-    await _answer(house, owner, "b", answer=_stored("At six."))
+    await _answer(house, owner, "b", answer=stored("At six."))
     async with house.database.session() as session:
         shown = {"first_id": "chatcmpl-a", "second_id": "chatcmpl-b", "conversation_key": "talk-a"}
         common = {"person_id": owner, "bot": BOT, **shown}

@@ -7,6 +7,7 @@ import pytest
 
 from services.database.queries import bots, versions
 from services.database.tables import Comparison, Completion, Feedback, Version, new_id, now
+from tests.rows import completion
 from tests.services.control.conftest import JOB_TOKEN, House
 
 both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
@@ -37,22 +38,19 @@ async def trial(house: House, **asked: Any) -> str:
 
 def answer(person: str, conversation: str, version: int | None, **values: Any) -> Completion:
     """A completion of the trial's champion (1) or candidate (2)."""
-    row = {
-        "id": new_id("chatcmpl-"),
-        "person_id": person,
+    usual = {
         "conversation_key": conversation,
-        "model": "support-bot",
-        "bot": "support-bot",
         "version": version,
         "arm": "candidate" if version == 2 else "champion",
-        "status": "done",
-        "gateway_id": "g",
+        "stored": False,
+        "messages": None,
+        "answer": None,
         "ttft_ms": 20.0,
         "completion_tokens": 12,
         "status_code": 200,
         "created_at": now(),
     }
-    return Completion(**row | values)
+    return completion(new_id("chatcmpl-"), person, **usual | values)
 
 
 def opinion(of: Completion, rating: int | None = None, **values: Any) -> Feedback:
