@@ -5,22 +5,19 @@ correct the rest, the crons retrain and try the version out, and the same person
 """
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 from rich.console import Console
 
 from common import errors
-from common.errors import UserError
 from services.local import acts, demo, installation, raters
 from services.local.acts import BOT, Loop
 from services.local.api import Api
 from services.local.installation import ROOT, Installation
 from services.local.loop import local_cron, platform
 from services.local.processes import Processes
+from tests.chromium import chromium
 
 FOLDER = ROOT / "docs" / "loop"
 SIZE = {"width": 1180, "height": 720}
@@ -80,18 +77,6 @@ def taught(loop: Loop) -> dict[str, object]:
     rule = raters.honest(loop.lessons.leaks)
     raters.accept(loop.api, raters.rate_all(loop.people, BOT, asked, rule, about="lesson"))
     return loop.retrain()
-
-
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """A Chromium."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not path:
-        raise UserError("there is no chromium: install what apt.txt names")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        await browser.close()
 
 
 async def person(browser: Browser, loop: Loop, parts: Installation) -> Page:

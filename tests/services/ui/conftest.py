@@ -3,7 +3,6 @@
 import asyncio
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -17,8 +16,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from tests.chromium import chromium
 from tests.demo import Demo
 from tests.ports import free_port
 
@@ -102,13 +102,8 @@ def team_without_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tea
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """A Chromium."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not path:
-        pytest.fail("there is no chromium: install what apt.txt names")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest.fixture
