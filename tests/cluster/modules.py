@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -156,7 +157,7 @@ def _built(module: Module) -> bool:
 
 
 def _build(module: Module) -> None:
-    print(f"building {module.name}", flush=True)
+    _say(f"building {module.name}")
     started = time.monotonic()
     folder = module.folder()
     partial = folder.with_suffix(".part")
@@ -171,7 +172,12 @@ def _build(module: Module) -> None:
         shutil.copytree(Path(where, path), partial / name)
     (partial / ".complete").touch()
     partial.rename(folder)
-    print(f"built {module.name} in {time.monotonic() - started:.0f} s", flush=True)
+    _say(f"built {module.name} in {time.monotonic() - started:.0f} s")
+
+
+def _say(what: str) -> None:
+    """Beside stdout, which is the caller's: `$(python -m tests.charts.helm)` is a path."""
+    print(what, file=sys.stderr, flush=True)
 
 
 def _flags(module: Module) -> list[str]:

@@ -34,3 +34,21 @@ def test_without_go_a_build_says_what_to_install(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(UserError, match=r"Go 1\.26 or newer"):
         modules.build(["coredns"])
+
+
+def test_a_build_leaves_stdout_to_its_caller(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    go = programs / "go"
+    go.write_text("#!/bin/sh\necho go1.26.0\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setenv("ONGGI_CACHE", str(tmp_path / "cache"))
+
+    modules.build(["helm"])
+
+    said = capsys.readouterr()
+    assert "building helm" in said.err
+    assert said.out == "", "`$(python -m tests.charts.helm)` is a path and nothing else"
