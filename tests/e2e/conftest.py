@@ -60,18 +60,19 @@ def images(kube: Kube) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Onggi:
-    """An installed release."""
+    """An installed release: ``values`` over those of ``files``."""
 
     kube: Kube
     values: dict[str, str]
+    release: str = RELEASE
+    files: tuple[Path, ...] = (CHART / "values" / "cpu.yaml", ROOT / "tests" / "e2e" / "values.yaml")
 
     def arguments(self, *more: str, **values: str) -> list[str]:
         """The release, its chart and its values, for helm install or upgrade."""
         merged = self.values | {key.replace("__", "."): value for key, value in values.items()}
-        files = (CHART / "values" / "cpu.yaml", ROOT / "tests" / "e2e" / "values.yaml")
         return [
-            RELEASE, str(CHART),
-            *(word for file in files for word in ("-f", str(file))),
+            self.release, str(CHART),
+            *(word for file in self.files for word in ("-f", str(file))),
             *(word for key, value in merged.items() for word in ("--set", f"{key}={value}")),
             *more,
         ]  # fmt: skip
@@ -80,15 +81,20 @@ class Onggi:
         """Change some values (``gateway__replicas="2"``) and wait until everything is ready."""
         self.kube.helm("upgrade", *self.arguments("--wait", "--timeout", "10m", **values))
 
+    @property
+    def fullname(self) -> str:
+        """What the names of its objects begin with."""
+        return self.release if "onggi" in self.release else f"{self.release}-onggi"
+
     def url(self, component: str) -> str:
         """The address of a component's Service."""
         port = {"gateway": 8080, "control": 8080, "mlflow": 5050, "ui": 7860}[component]
-        return self.kube.service(f"{RELEASE}-{component}", port)
+        return self.kube.service(f"{self.fullname}-{component}", port)
 
     @property
     def owner_key(self) -> str:
         """The API key that the chart generated."""
-        return self.kube.secret(f"{RELEASE}-secrets", "API_KEY")
+        return self.kube.secret(f"{self.fullname}-secrets", "API_KEY")
 
     def sdk(self, component: str = "gateway") -> OpenAI:
         """The official SDK in front of gateway or control."""

@@ -45,6 +45,10 @@ class Kube:
         chosen = ["-l", selector] if selector else []
         return list(self.get(kind, *chosen)["items"])
 
+    def names(self, kind: str, selector: str) -> set[str]:
+        """The names of all objects of ``kind`` that have the labels."""
+        return {one["metadata"]["name"] for one in self.items(kind, selector)}
+
     def pods(self, component: str) -> list[dict[str, Any]]:
         """A component's pods that are not on their way out."""
         found = self.items("pods", f"app.kubernetes.io/component={component}")
@@ -56,6 +60,11 @@ class Kube:
         self.kubectl(
             "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": listed})
         )
+
+    def sql(self, pod: str, user: str, statement: str) -> str:
+        """What PostgreSQL in ``pod`` answers, without frills."""
+        psql = ("psql", "-h", "127.0.0.1", "-U", user, "-tAc", statement)
+        return self.kubectl("exec", pod, "--", *psql).strip()
 
     def service(self, name: str, port: int) -> str:
         """The address of a Service, which the node reaches like a pod does."""

@@ -2,42 +2,21 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from openai import OpenAI
 
 from tests.cluster.place import HTTP_PORT
 from tests.e2e.conftest import BASE, CHART, NAMESPACE, Onggi
-from tests.e2e.kube import Kube, until
+from tests.e2e.kube import until
 from tests.e2e.namespaces import restricted
 
 RELEASE, FRONT, HOST = "front", "onggi-front", "front.test"
 PASSWORD = "of-this-test"
 PAUSE_SECONDS = 90
 UPSTREAM = Path(__file__).with_name("pausing_upstream.py")
-
-
-@dataclass(frozen=True)
-class Front:
-    """The release, in its own namespace."""
-
-    kube: Kube
-    values: dict[str, str]
-
-    def arguments(self, **values: str) -> list[str]:
-        merged = self.values | {key.replace("__", "."): value for key, value in values.items()}
-        pairs = (word for key, value in merged.items() for word in ("--set", f"{key}={value}"))
-        profile = CHART / "values" / "front.yaml"
-        return [RELEASE, str(CHART), "-f", str(profile), *pairs, "--wait", "--timeout", "5m"]
-
-    def sdk(self) -> OpenAI:
-        """The SDK in front of its gateway."""
-        key = self.kube.secret("front-onggi-secrets", "API_KEY")
-        return OpenAI(base_url=f"{self.kube.service('front-onggi-gateway', 8080)}/v1", api_key=key)
 
 
 def standing(name: str, port: int, pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -78,7 +57,7 @@ def database(image: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def front(onggi: Onggi) -> Iterator[Front]:
+def front(onggi: Onggi) -> Iterator[Onggi]:
     """The profile, with a real vLLM (the other release's) as the endpoint that is there already."""
     with restricted(onggi.kube, FRONT) as kube:
         ours = {key: value for key, value in onggi.values.items() if key.startswith(("global", "store.s3"))}
@@ -88,8 +67,10 @@ def front(onggi: Onggi) -> Iterator[Front]:
         cpu = {f"{name}.resources.requests.cpu": "20m" for name in ("gateway", "control", "ui", "store.s3")}
         kube.apply(database(f"{onggi.values['store.postgresql.image.repository']}:18.6-trixie"))
         kube.kubectl("wait", "pod/postgresql", "--for=condition=Ready", "--timeout=120s", timeout=130)
-        release = Front(kube, {
-            **ours, **tags, **cpu,
+        values = {
+            **ours,
+            **tags,
+            **cpu,
             "store.postgresql.enabled": "false",
             "store.postgresql.existingSecret": "database",
             "vllm.external.url": f"http://onggi-vllm.{NAMESPACE}.svc:8000/v1",
@@ -97,25 +78,25 @@ def front(onggi: Onggi) -> Iterator[Front]:
             "ingress.enabled": "true",
             "ingress.className": "traefik",
             "ingress.hosts[0]": HOST,
-        })  # fmt: skip
-        kube.helm("install", *release.arguments(), timeout=400)
+        }
+        release = Onggi(kube, values, RELEASE, (CHART / "values" / "front.yaml",))
+        kube.helm("install", *release.arguments("--wait", "--timeout", "5m"), timeout=400)
         yield release
 
 
-def test_it_chats_and_remembers_in_a_database_of_the_teams_own(front: Front) -> None:
+def test_it_chats_and_remembers_in_a_database_of_the_teams_own(front: Onggi) -> None:
     said = front.kube.helm("test", RELEASE, "--logs", "--timeout", "5m")
     assert "Succeeded" in said
     asked = front.sdk().chat.completions.create(
         model=BASE, messages=[{"role": "user", "content": "Remember me."}], max_tokens=8, store=True
     )
     assert not front.kube.pods("store-postgresql"), "the bundled one is left out"
-    psql = ("exec", "postgresql", "--", "psql", "-U", RELEASE, "-tAc")
-    found = front.kube.kubectl(*psql, f"select status from completions where id = '{asked.id}'")
-    assert found.strip() == "done"
+    statement = f"select status from completions where id = '{asked.id}'"
+    assert front.kube.sql("postgresql", RELEASE, statement) == "done"
 
 
 @pytest.mark.full
-def test_a_stream_lasts_over_a_pause_of_ninety_seconds(front: Front, onggi: Onggi) -> None:
+def test_a_stream_lasts_over_a_pause_of_ninety_seconds(front: Onggi, onggi: Onggi) -> None:
     container = {
         "name": "upstream",
         "image": f"{onggi.values['global.imageRegistry']}/onggi-gateway:{onggi.values['gateway.image.tag']}",
@@ -124,8 +105,8 @@ def test_a_stream_lasts_over_a_pause_of_ninety_seconds(front: Front, onggi: Ongg
     }  # fmt: skip
     front.kube.apply(standing("pausing", 8000, {"containers": [container]}))
     front.kube.kubectl("wait", "pod/pausing", "--for=condition=Ready", "--timeout=120s", timeout=130)
-    front.kube.helm("upgrade", *front.arguments(vllm__external__url="http://pausing:8000/v1"), timeout=400)
-    headers = {"Host": HOST, "Authorization": f"Bearer {front.sdk().api_key}"}
+    front.upgrade(vllm__external__url="http://pausing:8000/v1")
+    headers = {"Host": HOST, "Authorization": f"Bearer {front.owner_key}"}
     body = {"model": "pausing", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
     came: dict[str, float] = {}
     with httpx.stream(
@@ -139,18 +120,14 @@ def test_a_stream_lasts_over_a_pause_of_ninety_seconds(front: Front, onggi: Ongg
     assert came["after"] - came["before"] >= PAUSE_SECONDS - 1, "the first word came as it was made"
 
 
-def test_removed_it_leaves_no_pod_and_only_what_opens_its_data(front: Front) -> None:
+def test_removed_it_leaves_no_pod_and_only_what_opens_its_data(front: Onggi) -> None:
     front.kube.helm("uninstall", RELEASE, "--wait", "--timeout", "5m")
     ours = "app.kubernetes.io/instance=front"
     until(lambda: not front.kube.items("pods", ours), 120, "no pod of the release")
-    left = {kind: names(front.kube, kind, ours) for kind in ("secrets", "pvc", "configmaps", "services")}
+    left = {kind: front.kube.names(kind, ours) for kind in ("secrets", "pvc", "configmaps", "services")}
     assert left == {
         "secrets": {"front-onggi-secrets", "front-onggi-store-s3"},
         "pvc": {"data-front-onggi-store-s3-0"},
         "configmaps": set(),
         "services": set(),
     }
-
-
-def names(kube: Kube, kind: str, selector: str) -> set[str]:
-    return {one["metadata"]["name"] for one in kube.items(kind, selector)}

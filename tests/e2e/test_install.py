@@ -73,8 +73,7 @@ def test_a_rollback_across_a_migration_keeps_what_was_said(onggi: Onggi) -> None
 
 def revision(onggi: Onggi) -> str:
     """The migration that the database is at."""
-    psql = ("exec", "onggi-store-postgresql-0", "--", "psql", "-h", "127.0.0.1", "-U", "onggi", "-tAc")
-    return onggi.kube.kubectl(*psql, "select version_num from alembic_version").strip()
+    return onggi.kube.sql("onggi-store-postgresql-0", "onggi", "select version_num from alembic_version")
 
 
 @pytest.mark.full
@@ -86,10 +85,7 @@ def test_removed_and_installed_again_it_finds_its_history(onggi: Onggi) -> None:
     onggi.kube.helm("uninstall", RELEASE, "--wait", "--timeout", "5m")
     until(lambda: not onggi.kube.items("pods"), 120, "a namespace without pods")
     ours = f"app.kubernetes.io/instance={RELEASE}"
-    left = {
-        kind: {one["metadata"]["name"] for one in onggi.kube.items(kind, ours)} for kind in ("pvc", "secrets")
-    }
-    assert left == {
+    assert {kind: onggi.kube.names(kind, ours) for kind in ("pvc", "secrets")} == {
         "pvc": {"data-onggi-store-postgresql-0", "data-onggi-store-s3-0"},
         "secrets": {"onggi-secrets", "onggi-store-postgresql", "onggi-store-s3"},
     }, "what NOTES says is kept, and nothing else"

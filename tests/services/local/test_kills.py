@@ -3,11 +3,10 @@
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,71 +15,34 @@ from rich.console import Console
 
 from common.errors import UserError
 from services.local import acts, demo, loop, state
-from services.local.acts import Cron
 from services.local.api import Api
 from services.local.installation import Installation
 from services.local.processes import Processes, Service
+from tests.accidents import Accidents, Kill, Patient, again, assert_nothing_came_of_it
 from tests.ports import free_port
 
-KILLS = 3
-BETWEEN = (5.0, 60.0)
-"""Seconds from one kill to the next."""
-PATIENCE = 180.0
-"""Seconds that a caller goes on asking, as people do, while a part starts again."""
 JOBS = ("jobs.retrain", "jobs.finetune", "jobs.evaluate", "jobs.promote")
 
 
-class Patient(httpx.HTTPTransport):
-    """Asks again while nobody answers."""
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                response = super().handle_request(request)
-                if response.status_code != 503 or time.monotonic() > deadline:
-                    return response
-                response.close()
-            except httpx.TransportError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(1)
-
-
-@dataclass
-class Accidents:
-    """SIGKILLs one part after the other, none twice; services are started again, as Kubernetes would."""
+@dataclass(frozen=True)
+class LocalParts:
+    """The parts of one machine; a service is started again, as Kubernetes would."""
 
     installation: Installation
-    services: dict[str, Service]
-    random: random.Random
-    killed: list[str] = field(default_factory=list)
+    services: list[Service]
 
-    @contextmanager
-    def happening(self) -> Iterator[None]:
-        over = threading.Event()
-        thread = threading.Thread(target=self._go_on, args=(over,))
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def _go_on(self, over: threading.Event) -> None:
-        while len(self.killed) < KILLS and not over.wait(self.random.uniform(*BETWEEN)):
-            alive = [part for part in (*self.services, *self.jobs()) if part not in self.killed]
-            part = self.random.choice(alive)
-            self.killed.append(part)
-            if part in self.services:
-                self._kill_service(self.services[part])
-            else:
-                os.kill(self.jobs()[part], signal.SIGKILL)
+    def alive(self) -> dict[str, Kill]:
+        """The services, and the loop's jobs that run now."""
+        services = {one.name: partial(self._kill_service, one) for one in self.services}
+        return {
+            **services,
+            **{job: partial(os.kill, pid, signal.SIGKILL) for job, pid in self.jobs().items()},
+        }
 
     def jobs(self) -> dict[str, int]:
         """The loop's jobs that run now, each with its pid."""
         ours = f"CONTROL_URL={self.installation.gateway_url}".encode()
-        found = {}
+        found: dict[str, int] = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_bytes().decode().split("\0")
@@ -104,20 +66,6 @@ class Accidents:
             time.sleep(0.2)
 
 
-def again(cron: Cron) -> Cron:
-    """A job that failed is run again at the cron's next time."""
-
-    def run(name: str) -> None:
-        for _ in range(10):
-            try:
-                return cron(name)
-            except UserError:
-                time.sleep(3)
-        return cron(name)
-
-    return run
-
-
 @pytest.fixture
 def installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base_model: Path) -> Iterator[Installation]:
     for name in ("MLFLOW_PORT", "VLLM_PORT", "FASTAPI_PORT"):
@@ -133,9 +81,13 @@ def installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base_model: Pa
 def test_a_killed_part_changes_neither_what_is_decided_nor_how_often(
     seed: int, installation: Installation
 ) -> None:
-    services = {one.name: one for one in loop.services(installation, demo.fetch_model(Console()))}
-    accidents = Accidents(installation, services, random.Random(seed))
-    url, key, transport = installation.gateway_url, installation.secrets.api_key, Patient()
+    parts = LocalParts(installation, loop.services(installation, demo.fetch_model(Console())))
+    accidents = Accidents(parts.alive, random.Random(seed))
+    url, key, transport = (
+        installation.gateway_url,
+        installation.secrets.api_key,
+        Patient(httpx.HTTPTransport()),
+    )
     turn = acts.gather(
         lambda credential: Api(url, credential, transport),
         key,
@@ -146,13 +98,5 @@ def test_a_killed_part_changes_neither_what_is_decided_nor_how_often(
     with accidents.happening():
         acts.learn(turn)
     print(f"killed {', '.join(accidents.killed)}; {turn.figures}")
-
-    assert turn.figures["promoted"]
-    bot = turn.bot
-    assert (bot["champion"], bot["candidate"], bot["share"], bot["generation"]) == (1, None, 0, 2)
-    decisions = turn.api.get(f"/onggi/v1/bots/{acts.BOT}/decisions")["data"]
-    assert [decision["action"] for decision in decisions] == ["promote", "candidate", "create"]
-    assert len(turn.api.get("/v1/fine_tuning/jobs")["data"]) == 1
-    assert [version["name"] for version in turn.api.get("/onggi/v1/versions")["data"]] == [f"{acts.BOT}@1"]
-    assert [retrain["state"] for retrain in turn.api.get("/onggi/v1/retrains")["data"]] == ["started"]
-    assert accidents.jobs() == {}
+    assert_nothing_came_of_it(turn)
+    assert parts.jobs() == {}
