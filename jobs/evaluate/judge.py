@@ -4,7 +4,6 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.errors import UserError
 from common.storage import Store
 from common.verdict import State
 from jobs.evaluate.answers import Answer, answer
@@ -62,9 +61,8 @@ def judge(config: EvaluateConfig, version: Version, store: Store) -> Judgement:
     with tempfile.TemporaryDirectory() as folder, open_vllm(config) as vllm:
         work = Path(folder)
         sets = load_sets(config, version, work)
-        if not is_ready(vllm, config, version):
-            words = f"vLLM at {vllm.url} did not answer within {config.wait:g} s"
-            return Judgement([Finding("not judged", words)])
+        if missing := missing_base(vllm, config, version):
+            return Judgement([Finding("not judged", missing)])
         reference = find_reference(config, version, store)
         for model in (reference.model, str(version.name)):
             vllm.load(model)
@@ -137,16 +135,15 @@ def adapter_folder(config: EvaluateConfig, version: Version, store: Store, work:
     return config.adapter or fetch_adapter(version, store, work / "adapter")
 
 
-def is_ready(vllm: Vllm, config: EvaluateConfig, version: Version) -> bool:
-    """Wait until vLLM answers; whether it does.
+def missing_base(vllm: Vllm, config: EvaluateConfig, version: Version) -> str:
+    """Wait until vLLM has the version's base: empty, or what was there instead.
 
-    Raises:
-        UserError: it serves another base.
+    Another base may be all that answers while the card of this one trains.
     """
-    served = vllm.wait(config.wait)
-    if served is not None and version.base.name not in served:
-        raise UserError(
-            f"{version.name} needs base {version.base.name}, and vLLM at {vllm.url} serves "
-            f"{', '.join(served)}: give --vllm-url of the server that has it"
-        )
-    return served is not None
+    served = vllm.find(version.base.name, config.wait)
+    if version.base.name in served:
+        return ""
+    if not served:
+        return f"vLLM at {vllm.url} did not answer within {config.wait:g} s"
+    others = ", ".join(served)
+    return f"vLLM at {vllm.url} did not serve {version.base.name} within {config.wait:g} s, but {others}"

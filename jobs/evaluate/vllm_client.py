@@ -5,11 +5,14 @@ https://docs.vllm.ai/en/latest/serving/openai_compatible_server/
 """
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import numpy as np
@@ -38,14 +41,24 @@ class VllmRefused(UserError):
 
 
 class Vllm:
-    """vLLM at ``url`` (with or without ``/v1``), asked ``parallel`` things at a time. Calls block."""
+    """vLLM at ``url`` (with or without ``/v1``), asked ``parallel`` things at a time. Calls block.
+
+    Several servers may stand behind one name, with different bases: Kubernetes' headless Service gives the
+    addresses of all. ``find`` settles on one that serves what is asked for.
+    """
 
     def __init__(self, url: str, key: str | None, parallel: int) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
+        self._at, self._base = self.url, ""
+        self._direct = _is_direct(self.url)
         self._client = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={
+                "Host": urlsplit(self.url).netloc,
+                **({"Authorization": f"Bearer {key}"} if key else {}),
+            },
             timeout=httpx.Timeout(600, connect=5),
+            # What is said of proxies names hosts, and here addresses are asked.
+            trust_env=not self._direct,
         )
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="vllm")
 
@@ -58,19 +71,28 @@ class Vllm:
         self._threads.shutdown(cancel_futures=True)
         self._client.close()
 
-    def wait(self, seconds: float) -> list[str] | None:
-        """The names of the models it serves, once it answers; None when it has not within ``seconds``."""
+    def find(self, base: str, seconds: float) -> list[str]:
+        """Wait up to ``seconds`` until a server has ``base``, and ask that one from now on.
+
+        Returns:
+            The models that were served when it was found; without ``base``, if that was not within
+            ``seconds``: what other servers had to offer, empty where none answered.
+
+        Raises:
+            VllmRefused: what answers is no vLLM, or does not take the key.
+        """
         log, said = logging.get("system"), time.monotonic()
         deadline = said + seconds
-        log.info("waiting for vllm", url=self.url, seconds=seconds)
-        while (names := self._models()) is None:
+        log.info("waiting for vllm", url=self.url, base=base, seconds=seconds)
+        while base not in (names := self._look_for(base)):
             now = time.monotonic()
             if now >= deadline:
-                return None
+                return names
             if now - said >= 15:
                 said = now
-                log.info("still waiting for vllm", url=self.url, seconds_left=round(deadline - now))
+                log.info("still waiting for vllm", served=names, seconds_left=round(deadline - now))
             time.sleep(min(ASK_AGAIN, deadline - now))
+        self._base = base
         return names
 
     def load(self, model: str) -> None:
@@ -128,24 +150,37 @@ class Vllm:
         body = {"model": model, "messages": plain, "temperature": 0, **given, **options}
         return self._post("/v1/chat/completions", body)
 
-    def _models(self) -> list[str] | None:
+    def _look_for(self, base: str) -> list[str]:
+        """What the first server with ``base`` serves, which is asked from now on; else what all others do."""
+        others: list[str] = []
+        for address in _addresses(self.url) if self._direct else [self.url]:
+            names = self._models(address)
+            if base in names:
+                self._at = address
+                return names
+            others += names
+        return others
+
+    def _models(self, address: str) -> list[str]:
         try:
-            answer = self._client.get("/v1/models", timeout=10)
+            answer = self._client.get(f"{address}/v1/models", timeout=10)
         except httpx.HTTPError:
-            return None
+            return []
         if answer.is_success:
             return [model["id"] for model in answer.json()["data"]]
         if answer.status_code in (401, 403, 404):
             raise VllmRefused(f"{self.url}/v1/models: {_message(answer)}: check VLLM_BASE_URL and its key")
-        return None
+        return []
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         trouble = ""
         for pause in (*PAUSES, None):
             try:
-                answer = self._client.post(path, json=body)
+                answer = self._client.post(f"{self._at}{path}", json=body)
             except httpx.HTTPError as error:
                 trouble = str(error) or type(error).__name__
+                if self._base:
+                    self._look_for(self._base)  # its pod went: another may have come
             else:
                 if answer.is_success and not _aborted(given := dict(answer.json())):
                     return given
@@ -155,6 +190,24 @@ class Vllm:
             if pause is not None:
                 time.sleep(pause)
         raise Away(f"vLLM at {self.url} does not serve {body['model']} now: {trouble}")
+
+
+def _is_direct(url: str) -> bool:
+    """Whether the servers behind the name are asked by address: neither certificate nor proxy needs it."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and ("http" not in getproxies() or bool(proxy_bypass(parts.netloc)))
+
+
+def _addresses(url: str) -> list[str]:
+    """``url`` once for each address behind its name; as it is where the name is not known (yet)."""
+    parts = urlsplit(url)
+    port = parts.port or 80
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return [url]
+    hosts = dict.fromkeys(str(address[0]) for *_, address in found)
+    return [f"http://{f'[{host}]' if ':' in host else host}:{port}{parts.path}" for host in hosts]
 
 
 def _aborted(answer: Mapping[str, Any]) -> bool:
