@@ -25,12 +25,15 @@ for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
 """
 
 
+ONE_CARD = {"vllm__servers__main__gpu__count": "1", "jobs__gpu": "true", "gpu__discoverNodes": "true"}
+
+
 @pytest.fixture(scope="module")
 def one_card(onggi: Onggi) -> Iterator[Onggi]:
     """The release with serving and training on the node's only card; no fleet offers others."""
     change("remove", "fleet")
     change("gpus", "1", "--card", "rtx5090")
-    onggi.upgrade(vllm__servers__main__gpu__count="1", jobs__gpu="true", gpu__discoverNodes="true")
+    onggi.upgrade(**ONE_CARD)
     yield onggi
     onggi.upgrade()
 
@@ -103,6 +106,22 @@ def test_training_takes_the_card_and_serving_comes_back_and_judges(
     assert version["state"] in ("passed", "refused"), "judged by the vLLM that came back"
 
 
+def test_an_upgrade_completes_and_is_an_outage(
+    one_card: Onggi, record_property: Callable[[str, object], None]
+) -> None:
+    with Caller(one_card) as caller:
+        until(answered(caller), 120, "serving before the upgrade")
+        [before] = one_card.vllm_pods(1)
+        one_card.upgrade(vllm__servers__main__env__TRIED="again", **ONE_CARD)
+        until(lambda: one_card.vllm_pods(1) != [before], 300, "another pod")
+        until(answered(caller), 300, "serving after the upgrade")
+    refused = [answer for answer in caller.answers if answer.status != 200]
+    assert {answer.status for answer in refused} == {503}
+    assert all(answer.retry_after for answer in refused)
+    record_property("outages_seconds", caller.outages())
+    print(f"outages while one card was upgraded: {caller.outages()} s")
+
+
 def trained(onggi: Onggi, bot: str) -> str:
     """Start the CPU smoke Job of k8s/jobs, on the card; its id."""
     onggi.kube.kubectl("delete", "job", "finetune-cpu", "--ignore-not-found")
@@ -110,35 +129,46 @@ def trained(onggi: Onggi, bot: str) -> str:
     return f"ftjob-{onggi.kube.get('job', 'finetune-cpu')['metadata']['uid']}"
 
 
-def test_a_killed_trainer_and_a_dead_pod_end_with_the_same_weights(one_card: Onggi) -> None:
+@pytest.mark.timeout(2400)
+def test_a_killed_trainer_and_a_dead_pod_end_with_the_same_weights(
+    one_card: Onggi, record_property: Callable[[str, object], None]
+) -> None:
     calm = ended(one_card, trained(one_card, "calm-bot"))
     assert calm["status"] == "succeeded", calm
-    job_id = trained(one_card, "storm-bot")
-
-    def steps() -> int:
-        if job(one_card, job_id) is None:
-            return 0
-        return len([event for event in events(one_card, job_id) if event["type"] == "metrics"])
-
-    def running() -> str:
-        [pod] = [
-            pod["metadata"]["name"]
-            for pod in pods(one_card, "finetune-cpu", "finetune")
-            if pod["status"]["phase"] == "Running"
-        ]
-        return str(pod)
-
-    until(lambda: steps() >= 2, 600, "two steps")
-    first = running()
-    one_card.kube.kubectl("exec", first, "-c", "finetune", "--", "python", "-c", KILL_TRAINER)
-    until(lambda: steps() >= 4, 600, "steps after the trainer was killed")
-    assert running() == first, "the pod keeps its card"
-    one_card.kube.kubectl("delete", "pod", first, "--wait=false", "--grace-period=1")
-    done = ended(one_card, job_id)
+    with Caller(one_card) as caller:
+        job_id = trained(one_card, "storm-bot")
+        storm(one_card, job_id)
+        done = ended(one_card, job_id)
     assert done["status"] == "succeeded", done
+    record_property("outages_seconds", caller.outages())
+    print(f"outages while a trainer and a pod died: {caller.outages()} s")
     expected, found = (weights(one_card, one["fine_tuned_model"]) for one in (calm, done))
     assert torch.equal(found, expected)
     told = [event["message"] for event in events(one_card, job_id)]
     assert any("starts again in its pod" in message for message in told), told
     assert sum("Step finetune began" in message for message in told) == 2, told
     one_card.kube.kubectl("delete", "job", "finetune-cpu")
+
+
+def storm(onggi: Onggi, job_id: str) -> None:
+    """Kill the trainer, which goes on in its pod, and then the pod."""
+
+    def steps() -> int:
+        if job(onggi, job_id) is None:
+            return 0
+        return len([event for event in events(onggi, job_id) if event["type"] == "metrics"])
+
+    def running() -> str:
+        [pod] = [
+            pod["metadata"]["name"]
+            for pod in pods(onggi, "finetune-cpu", "finetune")
+            if pod["status"]["phase"] == "Running"
+        ]
+        return str(pod)
+
+    until(lambda: steps() >= 2, 600, "two steps")
+    first = running()
+    onggi.kube.kubectl("exec", first, "-c", "finetune", "--", "python", "-c", KILL_TRAINER)
+    until(lambda: steps() >= 4, 600, "steps after the trainer was killed")
+    assert running() == first, "the pod keeps its card"
+    onggi.kube.kubectl("delete", "pod", first, "--wait=false", "--grace-period=1")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.e2e.cluster import change
 from tests.e2e.conftest import BASE, Onggi
 from tests.e2e.fine_tunes import create, ended, upload
 from tests.e2e.kube import until
@@ -17,10 +18,15 @@ def rows(onggi: Onggi) -> dict[str, str]:
     return upload(onggi, learned=8)
 
 
+TWO_CARDS = {"vllm__servers__main__gpu__count": "1", "vllm__servers__main__replicas": "2"}
+
+
 @pytest.fixture(scope="module")
 def two_replicas(onggi: Onggi) -> Iterator[None]:
-    """Two vLLM pods that are ready, and one afterwards."""
-    onggi.upgrade(vllm__servers__main__replicas="2")
+    """Two ready vLLM pods on the node's two cards, rolled as such pods are; one without a card afterwards."""
+    change("remove", "fleet")
+    change("gpus", "2", "--card", "rtx5090")
+    onggi.upgrade(**TWO_CARDS)
     onggi.vllm_pods(2)
     yield
     onggi.upgrade()
@@ -38,7 +44,7 @@ def test_a_deleted_pod_fails_no_request_and_breaks_no_stream(onggi: Onggi, two_r
 
 @pytest.mark.full
 def test_a_rolling_upgrade_of_gateway_and_vllm_fails_no_request(onggi: Onggi, two_replicas: None) -> None:
-    onggi.upgrade(vllm__servers__main__replicas="2", gateway__replicas="2")
+    onggi.upgrade(gateway__replicas="2", **TWO_CARDS)
     with Load(onggi.url("gateway"), onggi.owner_key, BASE) as load:
         until(lambda: len(load.outcomes) >= 8, 120, "the first answers")
         for name in ("deployment/onggi-gateway", "deployment/onggi-vllm-main"):
