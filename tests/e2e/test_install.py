@@ -12,6 +12,13 @@ def test_helm_test_chats_through_the_gateway(onggi: Onggi) -> None:
     assert "Succeeded" in said
 
 
+@pytest.mark.parametrize("key", ["secrets.existingSecret", "ingress.tls.existingSecret"])
+def test_a_secret_that_is_not_there_fails_at_install_by_its_key(onggi: Onggi, key: str) -> None:
+    wrong = Onggi(onggi.kube, onggi.values | {key: "nobodys"}, "wrong")
+    said = onggi.kube.refused("helm", "install", *wrong.arguments())
+    assert f"{key} names Secret nobodys, and namespace {NAMESPACE} has none of that name" in said
+
+
 def test_the_sdk_chats_streamed_and_whole(onggi: Onggi) -> None:
     client = onggi.sdk()
     question = [{"role": "user", "content": "What is the capital of France?"}]

@@ -18,7 +18,10 @@ def rows(onggi: Onggi) -> dict[str, str]:
     return upload(onggi, learned=8)
 
 
-TWO_CARDS = {"vllm__servers__main__gpu__count": "1", "vllm__servers__main__replicas": "2"}
+TWO_CARDS = {
+    f"vllm__servers__main__{key}": value
+    for key, value in {"gpu__count": "1", "gpu__cards": "2", "replicas": "2"}.items()
+}
 
 
 @pytest.fixture(scope="module")

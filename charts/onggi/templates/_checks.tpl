@@ -4,7 +4,7 @@
 */}}
 
 {{- define "onggi.check" -}}
-{{- range (list "images" "database" "store" "vllm" "servers" "training" "pages" "ingress") -}}
+{{- range (list "images" "database" "store" "vllm" "servers" "training" "pages" "ingress" "secrets") -}}
 {{- include (printf "onggi.check.%s" .) $ -}}
 {{- end -}}
 {{- end }}
@@ -81,5 +81,29 @@
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs is empty: name the Gateway that the routes belong to" -}}
+{{- end -}}
+{{- end }}
+
+{{- /*
+    Secrets that somebody else makes have to be there first, or pods would wait for them in silence. Every
+    namespace of a cluster has the ConfigMap: without it nothing can be looked up (`helm template`, a GitOps
+    tool's render), and nothing is refused.
+*/}}
+{{- define "onggi.check.secrets" -}}
+{{- if not (hasKey . "lookedForSecrets") -}}
+{{- $_ := set . "lookedForSecrets" true -}}
+{{- $namespace := .Release.Namespace -}}
+{{- $named := dict "ingress.tls.existingSecret" (ternary .Values.ingress.tls.existingSecret "" .Values.ingress.enabled) -}}
+{{- range (list "platform" "postgresql" "s3" "huggingface" "upstream") -}}
+{{- $secret := dict "root" $ "of" . -}}
+{{- $_ := set $named (include "onggi.secret.key" $secret) (include "onggi.secret.existing" $secret) -}}
+{{- end -}}
+{{- if lookup "v1" "ConfigMap" $namespace "kube-root-ca.crt" -}}
+{{- range $key, $name := $named -}}
+{{- if and $name (not (lookup "v1" "Secret" $namespace $name)) -}}
+{{- fail (printf "%s names Secret %s, and namespace %s has none of that name: create it first" $key $name $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
