@@ -66,7 +66,8 @@ class Evidence(BaseModel):
     erased: list[int] = Field(description="of champion and candidate, what learned from words erased since")
     began_at: float | None = Field(description="when this candidate got this share")
     now: float
-    asked: bool = Field(description="whether the trial was said to be inconclusive")
+    passed: bool = Field(description="whether the gate passed the candidate: any other is a person's to try")
+    asked_at: float | None = Field(description="when a person was last asked to decide this trial")
     ratings: list[RatedConversation] = Field(default_factory=list, description="one for each conversation")
     choices: list[BlindChoice] = Field(default_factory=list)
     conversations: list[TrialConversation] = Field(default_factory=list, description="the newest")

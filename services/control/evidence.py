@@ -41,7 +41,8 @@ async def gather(session: AsyncSession, name: str, limit: int) -> Evidence:
         erased=list(await trials.erased(session, bot)),
         began_at=began_at.timestamp() if began_at else None,
         now=now().timestamp(),
-        asked=any(decision.action == "inconclusive" for decision in made),
+        passed=await trials.passed(session, bot),
+        asked_at=next((one.created_at.timestamp() for one in made if one.action == "inconclusive"), None),
     )
     if began_at is not None:
         await _fill(session, bot, began_at, limit, evidence)

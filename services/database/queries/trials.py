@@ -41,6 +41,12 @@ async def untried(session: AsyncSession, bot: Bot) -> int | None:
     return None if tried else number
 
 
+async def passed(session: AsyncSession, bot: Bot) -> bool:
+    """Whether the gate passed the version on trial; False without a trial."""
+    version = Version.bot == bot.name, Version.number == bot.candidate, Version.state == "passed"
+    return bool(await session.scalar(select(exists().where(*version))))
+
+
 async def erased(session: AsyncSession, bot: Bot) -> Sequence[int]:
     """Which of champion and candidate learned from words that were erased since."""
     served = Version.bot == bot.name, Version.number.in_([bot.champion, bot.candidate])

@@ -201,11 +201,15 @@ async def test_a_trial_is_one_candidate_at_one_share(house: House) -> None:
     before = await house.get(f"{BOT}/evidence")
     await house.post(f"{BOT}/inconclusive", {"generation": 2, "reason": "too few"}, key=JOB_TOKEN)
     asked = await house.get(f"{BOT}/evidence")
-    assert (asked["asked"], asked["began_at"], len(asked["ratings"])) == (True, before["began_at"], 1)
+    assert (asked["asked_at"] > before["now"], asked["began_at"], len(asked["ratings"])) == (
+        True,
+        before["began_at"],
+        1,
+    )
     await house.post(f"{BOT}/candidate", {"version": 2, "share": 0.2, "generation": 3})
     anew = await house.get(f"{BOT}/evidence")
     assert anew["began_at"] > before["began_at"]
-    assert (anew["asked"], anew["ratings"], anew["conversations"]) == (False, [], [])
+    assert (anew["asked_at"], anew["ratings"], anew["conversations"]) == (None, [], [])
 
 
 async def test_what_is_untried_is_the_newest_that_passed(house: House) -> None:
