@@ -44,7 +44,7 @@ class TrialConversation(AnswerFigures):
 
 
 class ShadowPair(BaseModel):
-    """One message answered twice: as it was shown, and by the candidate, unseen."""
+    """One message answered twice: as it was shown, and by the candidate, unseen; of neither the delay."""
 
     shown: AnswerFigures
     candidate: AnswerFigures

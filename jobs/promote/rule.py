@@ -92,8 +92,9 @@ def approval(evidence: Evidence) -> Measure:
 
 
 def guardrails(evidence: Evidence) -> Iterator[Measure]:
-    """Errors, time to first token and length, of conversations and, in shadow, of single answers.
+    """Errors, time to first token and length of conversations; in shadow errors and length of single answers.
 
+    A shadow is asked later than what was shown, and not streamed to anybody: its delay is nothing to compare.
     The coin of an error is tossed where exactly one of two failed; those of delay and length for every pair,
     and one that exceeds the margin speaks against the candidate: where it is no slower (longer), that is so
     for less than half of them.

@@ -123,16 +123,17 @@ async def conversations(session: AsyncSession, bot: Bot, since: datetime, limit:
 async def shadows(session: AsyncSession, bot: Bot, since: datetime, limit: int) -> Rows:
     """The newest ``limit`` answers in shadow, the oldest first, each beside what was shown.
 
-    Columns: created_at, shown_tokens, shown_failed, tokens, failed.
+    Columns: created_at, shown_tokens, shown_failed, tokens, failed. A shadow that failed has a row only where
+    the candidate is why; where an answer failed, there are no tokens.
     """
     shown = aliased(Completion)
     pairs = (
         select(
             Completion.created_at,
-            shown.completion_tokens.label("shown_tokens"),
+            _tokens(shown).label("shown_tokens"),
             _failed(shown).label("shown_failed"),
-            Completion.completion_tokens.label("tokens"),
-            _failed(Completion).label("failed"),
+            _tokens(Completion).label("tokens"),
+            or_(Completion.status == "failed", _failed(Completion)).label("failed"),
         )
         .join(shown, shown.id == Completion.shadow_of)
         .where(
@@ -168,6 +169,10 @@ def _failed(row: type[Completion]) -> ColumnElement[bool]:
         and_(row.status == "failed", row.status_code >= 500),
         and_(row.status == "done", row.completion_tokens <= 1),
     )
+
+
+def _tokens(row: type[Completion]) -> ColumnElement[int | None]:
+    return case((row.status == "done", row.completion_tokens))
 
 
 def _is(column: Any, number: int | None) -> ColumnElement[bool]:

@@ -206,6 +206,16 @@ def test_in_shadow_the_share_opens_after_so_many_answers_without_harm() -> None:
     assert decide(seen(6, tokens=200), config).what == "end"
 
 
+def test_a_candidate_that_fails_in_shadow_is_not_opened_to_anybody() -> None:
+    config = PromoteConfig(control_url="http://control", shadow=10)
+    shown = AnswerFigures(failed=False, ttft_ms=None, tokens=30)
+    failing = AnswerFigures(failed=True, ttft_ms=None, tokens=None)
+    pairs = [ShadowPair(shown=shown, candidate=failing if at else shown, at=at) for at in range(10)]
+    decision = decide(evidence(shadow=True, share=0.0, shadows=pairs), config)
+    assert decision.what == "end"
+    assert "it fails more often than support-bot@1 (9 comparisons against it, 0 for it)" in decision.sentence
+
+
 def test_a_champion_that_learned_from_erased_words_goes_as_soon_as_a_successor_passed() -> None:
     alone = evidence(candidate=None, began_at=None, erased=[1])
     assert decide(alone, CONFIG).what == "wait"

@@ -194,6 +194,40 @@ async def test_answers_in_shadow_stand_beside_what_was_shown(house: House) -> No
     assert (decision["action"], decision["shadow"]) == ("shadow", True)
 
 
+@both
+async def test_a_shadow_that_failed_is_an_error_of_the_candidates_and_no_conversation(house: House) -> None:
+    owner = await trial(house, shadow=True)
+    for key, was, values in (
+        ("a", {}, {"status": "failed", "status_code": 504}),
+        ("b", {}, {"status": "failed", "status_code": 400}),
+        ("c", {}, {"completion_tokens": 1}),
+        ("d", {"status": "failed", "status_code": 502, "completion_tokens": 3}, {}),
+    ):
+        moment = now() + timedelta(seconds=ord(key))
+        shown = answer(owner, key, 1, created_at=moment, **was)
+        unseen = {
+            "arm": "shadow",
+            "shadow_of": shown.id,
+            "created_at": moment,
+        }
+        await write(house, shown, answer(owner, key, 2, **unseen | {"completion_tokens": 9} | values))
+    evidence = await house.get(f"{BOT}/evidence")
+    pairs = [(pair["shown"], pair["candidate"]) for pair in evidence["shadows"]]
+    assert [(shown["failed"], unseen["failed"]) for shown, unseen in pairs] == [
+        (False, True),
+        (False, True),
+        (False, True),
+        (True, False),
+    ]
+    assert [(shown["tokens"], unseen["tokens"]) for shown, unseen in pairs] == [
+        (12, None),
+        (12, None),
+        (12, 1),
+        (None, 9),
+    ]
+    assert [one["arm"] for one in evidence["conversations"]] == ["champion"] * 4
+
+
 async def test_a_trial_is_one_candidate_at_one_share(house: House) -> None:
     owner = await trial(house)
     await write(house, rated := answer(owner, "a", 2))
