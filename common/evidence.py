@@ -3,6 +3,7 @@
 Every ``at`` is in seconds since the epoch, with their fraction: orders are made of it.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -70,5 +71,13 @@ class Evidence(BaseModel):
     asked_at: float | None = Field(description="when a person was last asked to decide this trial")
     ratings: list[RatedConversation] = Field(default_factory=list, description="one for each conversation")
     choices: list[BlindChoice] = Field(default_factory=list)
-    conversations: list[TrialConversation] = Field(default_factory=list, description="the newest")
-    shadows: list[ShadowPair] = Field(default_factory=list, description="the newest")
+    conversations: list[TrialConversation] = Field(default_factory=list, description="the first")
+    shadows: list[ShadowPair] = Field(default_factory=list, description="the first")
+    full: bool = Field(
+        default=False, description="whether conversations (in shadow, shadows) are all that are looked at"
+    )
+
+    @property
+    def answers(self) -> Sequence[TrialConversation | ShadowPair]:
+        """What harm is looked for in: answers in shadow while nobody is shown any, else conversations."""
+        return self.shadows if self.shadow else self.conversations

@@ -118,11 +118,15 @@ def _unseen_harmless(evidence: Evidence, name: str, config: PromoteConfig) -> Fo
 def _undecided(
     evidence: Evidence, so_far: str, name: str, days: float, config: PromoteConfig
 ) -> Found | None:
-    if days < config.days or evidence.asked_at is not None:
+    """Asks a person, once: after the trial's days, or when no more of it would be seen."""
+    if evidence.asked_at is not None or not (days >= config.days or evidence.full):
         return None
+    kind = "shadows" if evidence.shadow else "conversations"
+    full = f"{len(evidence.answers)} {kind}, after which none are looked at for harm"
+    after = f"{days:.0f} days" if days >= config.days else full
     return "ask", (
-        f"is inconclusive after {days:.0f} days: {so_far}. Ask a person: compare twenty answers blind, then "
-        f"promote {name} or end its trial"
+        f"is inconclusive after {after}: {so_far}. Ask a person: compare twenty answers blind, then promote "
+        f"{name} or end its trial"
     )
 
 

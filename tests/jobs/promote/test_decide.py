@@ -138,6 +138,18 @@ def test_after_its_days_a_person_is_asked_once_and_the_trial_goes_on() -> None:
     assert decide(asked.model_copy(update={"ratings": rated(*[True] * 8)}), CONFIG).what == "promote"
 
 
+def test_when_no_more_answers_are_looked_at_a_person_is_asked_once() -> None:
+    full = evidence(conversations=talks({}, {}), full=True)
+    decision = decide(full, CONFIG)
+    assert decision.what == "ask"
+    assert decision.sentence.startswith(
+        "is inconclusive after 20 conversations, after which none are looked at for harm: 0 of 0 comparisons"
+    )
+    asked = full.model_copy(update={"asked_at": 3600.0})
+    assert decide(asked, CONFIG).what == "wait"
+    assert decide(asked.model_copy(update={"ratings": rated(*[True] * 9)}), CONFIG).what == "promote"
+
+
 def test_what_the_gate_did_not_pass_is_tried_but_a_person_promotes_it() -> None:
     liked = evidence(passed=False, now=3600.0, ratings=rated(*[True] * 9))
     decision = decide(liked, CONFIG)
