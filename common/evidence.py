@@ -3,6 +3,7 @@
 Every ``at`` is in seconds since the epoch, with their fraction: orders are made of it.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -44,7 +45,7 @@ class TrialConversation(AnswerFigures):
 
 
 class ShadowPair(BaseModel):
-    """One message answered twice: as it was shown, and by the candidate, unseen."""
+    """One message answered twice: as it was shown, and by the candidate, unseen; of neither the delay."""
 
     shown: AnswerFigures
     candidate: AnswerFigures
@@ -66,8 +67,17 @@ class Evidence(BaseModel):
     erased: list[int] = Field(description="of champion and candidate, what learned from words erased since")
     began_at: float | None = Field(description="when this candidate got this share")
     now: float
-    asked: bool = Field(description="whether the trial was said to be inconclusive")
+    passed: bool = Field(description="whether the gate passed the candidate: any other is a person's to try")
+    asked_at: float | None = Field(description="when a person was last asked to decide this trial")
     ratings: list[RatedConversation] = Field(default_factory=list, description="one for each conversation")
     choices: list[BlindChoice] = Field(default_factory=list)
-    conversations: list[TrialConversation] = Field(default_factory=list, description="the newest")
-    shadows: list[ShadowPair] = Field(default_factory=list, description="the newest")
+    conversations: list[TrialConversation] = Field(default_factory=list, description="the first")
+    shadows: list[ShadowPair] = Field(default_factory=list, description="the first")
+    full: bool = Field(
+        default=False, description="whether conversations (in shadow, shadows) are all that are looked at"
+    )
+
+    @property
+    def answers(self) -> Sequence[TrialConversation | ShadowPair]:
+        """What harm is looked for in: answers in shadow while nobody is shown any, else conversations."""
+        return self.shadows if self.shadow else self.conversations

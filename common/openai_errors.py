@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+UNAVAILABLE = "unavailable"
+"""The code where nobody is there to answer: it says nothing about what was asked."""
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -74,7 +76,7 @@ def not_found(message: str, param: str | None = None, code: str | None = None) -
 
 def unavailable(message: str, retry_after: float = 5) -> OpenAIError:
     """A 503 that says after how many seconds to try again."""
-    return OpenAIError(503, message, code="unavailable", headers={"Retry-After": str(round(retry_after))})
+    return OpenAIError(503, message, code=UNAVAILABLE, headers={"Retry-After": str(round(retry_after))})
 
 
 def unforeseen() -> OpenAIError:

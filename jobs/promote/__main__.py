@@ -5,12 +5,16 @@
 The newest version that passed the gate is tried beside what is served: half of the conversations get it. It
 is promoted when enough comparisons speak for it, and its trial ends when they speak against it, or when it
 fails more often, is slower or rambles (``jobs.promote.rule``). Each decision names the bot's generation that
-it was made on, so that of two at once one wins and the other is told.
+it was made on, so that of two at once one wins and the other is told. A version that a person put on
+trial by force, for the gate did not pass it, is tried like any other; whether everybody gets it, the person
+is asked.
 
-Exit codes: 0 looked, whatever was decided; 2 configuration; 1 control is away, worth a retry.
+Exit codes: 0 looked, whatever was decided; 2 configuration, or control refused something, and the other bots
+were looked at all the same; 1 control is away, worth a retry.
 """
 
 import sys
+from collections.abc import Sequence
 from logging import WARNING, getLogger
 
 from common import errors, logging
@@ -38,10 +42,35 @@ def main() -> None:
     getLogger("httpx").setLevel(WARNING)
     control = ControlClient(config.control_url, config.control_token.get_secret_value())
     try:
-        for bot in [config.bot] if config.bot else control.bots():
-            print(f"{bot}: {look(control, bot, config)}", flush=True)
+        bots = [config.bot] if config.bot else control.bots()
     except ControlUnavailable as error:
         raise Away(str(error)) from None
+    look_at_all(control, bots, config)
+
+
+def look_at_all(control: ControlClient, bots: Sequence[str], config: PromoteConfig) -> None:
+    """Look at each bot and print a sentence for it: what goes wrong with one is no other's.
+
+    Raises:
+        Away: control did not answer about one of them.
+        UserError: it refused something about one of them.
+    """
+    wrong = {bot: error for bot in bots if (error := _looked(control, bot, config)) is not None}
+    if not wrong:
+        return
+    sentence = f"{', '.join(wrong)} could not be looked at or decided on: see above"
+    away = any(isinstance(error, ControlUnavailable) for error in wrong.values())
+    raise Away(sentence) if away else UserError(sentence)
+
+
+def _looked(control: ControlClient, bot: str, config: PromoteConfig) -> UserError | None:
+    """Look at one bot, and say what came of it; what went wrong, if anything did."""
+    try:
+        print(f"{bot}: {look(control, bot, config)}", flush=True)
+    except UserError as error:
+        print(f"{bot}: {error}", file=sys.stderr, flush=True)
+        return error
+    return None
 
 
 def look(control: ControlClient, bot: str, config: PromoteConfig) -> str:

@@ -54,23 +54,29 @@ class Measure:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the trial shows so far; ``measure`` is the one that decided."""
+    """What the trial shows so far; ``measure`` is the one that decided, at ``at`` (seconds)."""
 
     verdict: Verdict
     measures: Sequence[Measure]
     measure: Measure | None = None
+    at: float | None = None
 
 
 def find(evidence: Evidence) -> Finding:
-    """What decided first; where two did in one moment, harm did."""
+    """What decided first; where two did in one moment, harm did.
+
+    A trial of what the gate did not pass goes on when people like it better, for promoting it is a person's:
+    there harm decides whenever it came.
+    """
     measures = [approval(evidence), *guardrails(evidence)]
     crossings = [(at, 0, "worse", measure) for measure in measures if (at := _harm(measure)) is not None]
     if (at := _benefit(measures[0])) is not None:
         crossings.append((at, 1, "better", measures[0]))
     if not crossings:
         return Finding("open", measures)
-    _, _, verdict, measure = min(crossings, key=lambda crossing: crossing[:2])
-    return Finding("better" if verdict == "better" else "worse", measures, measure)
+    order = (0, 1) if evidence.passed else (1, 0)
+    at, _, verdict, measure = min(crossings, key=lambda crossing: [crossing[place] for place in order])
+    return Finding("better" if verdict == "better" else "worse", measures, measure, at)
 
 
 def approval(evidence: Evidence) -> Measure:
@@ -86,8 +92,9 @@ def approval(evidence: Evidence) -> Measure:
 
 
 def guardrails(evidence: Evidence) -> Iterator[Measure]:
-    """Errors, time to first token and length, of conversations and, in shadow, of single answers.
+    """Errors, time to first token and length of conversations; in shadow errors and length of single answers.
 
+    A shadow is asked later than what was shown, and not streamed to anybody: its delay is nothing to compare.
     The coin of an error is tossed where exactly one of two failed; those of delay and length for every pair,
     and one that exceeds the margin speaks against the candidate: where it is no slower (longer), that is so
     for less than half of them.

@@ -21,7 +21,7 @@ from services.database.tables import Bot, Comparison, now
 
 
 async def gather(session: AsyncSession, name: str, limit: int) -> Evidence:
-    """The evidence on bot ``name``, with its newest ``limit`` conversations.
+    """The evidence on bot ``name``, with the first ``limit`` conversations of its trial.
 
     Raises:
         OpenAIError: 404.
@@ -41,7 +41,8 @@ async def gather(session: AsyncSession, name: str, limit: int) -> Evidence:
         erased=list(await trials.erased(session, bot)),
         began_at=began_at.timestamp() if began_at else None,
         now=now().timestamp(),
-        asked=any(decision.action == "inconclusive" for decision in made),
+        passed=await trials.passed(session, bot),
+        asked_at=next((one.created_at.timestamp() for one in made if one.action == "inconclusive"), None),
     )
     if began_at is not None:
         await _fill(session, bot, began_at, limit, evidence)
@@ -56,6 +57,7 @@ async def _fill(session: AsyncSession, bot: Bot, began_at: datetime, limit: int,
     if bot.shadow:
         pairs = await trials.shadows(session, bot, began_at, limit)
         evidence.shadows = [_shadow(pair) for pair in pairs]
+    evidence.full = len(evidence.answers) >= limit
 
 
 def _rated(bot: Bot, rows: Any) -> list[RatedConversation]:
@@ -65,8 +67,8 @@ def _rated(bot: Bot, rows: Any) -> list[RatedConversation]:
         RatedConversation(
             person=_pseudonym(bot, row.person_id),
             arm=_arm(bot, row.version),
-            liked=row.rating == 1,
-            at=row.created_at.timestamp(),
+            liked=row.first_rating == 1,
+            at=row.rated_at.timestamp(),
         )
         for row in rows
         if first[row.asked_by, row.conversation_key] is row
@@ -90,7 +92,7 @@ def _conversation(bot: Bot, row: Any) -> TrialConversation:
     return TrialConversation(
         person=_pseudonym(bot, row.person_id),
         arm=_arm(bot, row.version),
-        at=row.created_at.timestamp(),
+        at=row.ended_at.timestamp(),
         failed=row.failures > 0,
         ttft_ms=row.ttft_ms,
         tokens=row.completion_tokens if row.status == "done" else None,
@@ -100,7 +102,7 @@ def _conversation(bot: Bot, row: Any) -> TrialConversation:
 def _shadow(row: Any) -> ShadowPair:
     shown = AnswerFigures(failed=row.shown_failed, ttft_ms=None, tokens=row.shown_tokens)
     candidate = AnswerFigures(failed=row.failed, ttft_ms=None, tokens=row.tokens)
-    return ShadowPair(shown=shown, candidate=candidate, at=row.created_at.timestamp())
+    return ShadowPair(shown=shown, candidate=candidate, at=row.ended_at.timestamp())
 
 
 def _arm(bot: Bot, version: int | None) -> Arm:

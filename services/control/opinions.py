@@ -38,8 +38,7 @@ async def say(session: AsyncSession, caller: Caller, request: FeedbackCreate) ->
         # A base that was compared was asked by its own name, on behalf of the bot.
         row.bot = row.bot or await comparisons.bot_of(session, completion.id)
     elif given:
-        again = _unreviewed() if {"rating", "correction"} & given.keys() else {}
-        await feedback.change(session, row, **given, **again)
+        await feedback.change(session, row, **given, **_said_again(row, given))
     if request.state is not None:
         await feedback.change(session, row, **_reviewed(caller, request.state))
     return row
@@ -69,8 +68,16 @@ def _became(caller: Caller, row: Feedback, given: Mapping[str, Any]) -> dict[str
         return _reviewed(caller, given["state"])
     if row.person_id != caller.person_id:
         return _reviewed(caller, "fixed") if given.get("correction") else {}
-    # A comment is not learned from: it changes nothing that was accepted.
-    return _unreviewed() if {"rating", "correction"} & given.keys() else {}
+    return _said_again(row, given)
+
+
+def _said_again(row: Feedback, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What becomes of a row whose person changes what they said; of their opinion the first one is kept."""
+    if not {"rating", "correction"} & given.keys():
+        return {}  # A comment is not learned from: it changes nothing that was accepted.
+    known = row.first_rating is not None
+    first = {} if known else feedback.first_said(given.get("rating"), given.get("correction"))
+    return {**_unreviewed(), **first}
 
 
 def _reviewed(owner: Caller, state: FeedbackState) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from services.control.shapes.bots import (
     Unpin,
 )
 from services.database.credentials import Caller
-from services.database.queries import bots, versions
+from services.database.queries import bots, trials, versions
 from services.database.queries.bots import Author, Served
 from services.database.tables import Action, Bot, Version
 
@@ -97,7 +97,8 @@ async def set_candidate(session: AsyncSession, author: Author, name: str, reques
     bot = await _decide_on(session, author, name, request)
     if request.version is None:
         return await _swap(session, bot, _without_trial(bot), "candidate", author, request, None)
-    version = await _servable(session, bot, request.version, request.force, request.reason)
+    forced = request.force or await _goes_on(session, bot, author, request)
+    version = await _servable(session, bot, request.version, forced, request.reason)
     if bot.champion == version.number:
         raise invalid(f"{name}@{version.number} is the champion: try another version beside it.", "version")
     share = 0.0 if request.shadow else request.share
@@ -161,6 +162,19 @@ def _check_job(bot: Bot, request: Asked) -> None:
         raise OpenAIError(403, "Only an owner pins, unpins, or serves a version that has not passed.")
     if bot.pinned:
         raise OpenAIError(409, f"{bot.name} is pinned: only a person changes what is served.", code="pinned")
+
+
+async def _goes_on(session: AsyncSession, bot: Bot, author: Author, request: CandidateUpdate) -> bool:
+    """Whether a job opens a share, not all, to the very candidate that a person put in shadow.
+
+    Who forces a trial wants to see how the version does with people: the next step is within what they asked
+    for. Everybody is not, nor is another version.
+    """
+    if author.person_id is not None or not bot.shadow or request.shadow or request.share >= 1:
+        return False
+    if request.version is None or _number(bot.name, request.version) != bot.candidate:
+        return False
+    return (await trials.decisions(session, bot))[-1].person_id is not None
 
 
 def _as_it_is(bot: Bot) -> Served:

@@ -288,6 +288,8 @@ class Feedback(Base):
 
     ``completion_id`` goes NULL when the completion is erased; bot, version and conversation stay.
     ``fixed`` is a correction that an owner rewrote; ``reviewed_by`` is who accepted, fixed or rejected it.
+    ``first_rating`` is what its person first said, at ``rated_at``, whatever they say now: -1 for a
+    correction, NULL while there is but a comment.
     """
 
     __tablename__ = "feedback"
@@ -302,6 +304,8 @@ class Feedback(Base):
     bot: Mapped[str | None] = mapped_column(String(40))
     version: Mapped[int | None]
     rating: Mapped[int | None]
+    first_rating: Mapped[int | None]
+    rated_at: Mapped[datetime | None]
     correction: Mapped[str | None] = mapped_column(Text)
     comment: Mapped[str | None] = mapped_column(Text)
     state: Mapped[FeedbackState] = mapped_column(String(16), default="new")

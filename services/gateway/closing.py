@@ -1,4 +1,4 @@
-"""How a record ends well: the answer, its token counts and its reason, from what the upstream said."""
+"""How a record ends, from what the upstream said: the answer with its counts and reason, or an error."""
 
 import json
 from collections.abc import Mapping
@@ -34,6 +34,12 @@ def close_whole(record: Record, body: bytes) -> None:
     record.take_id(response.get("id"))
     reasons = [choice.get("finish_reason") for choice in response.get("choices") or ()]
     close_done(record, response.get("usage") or {}, reasons[0] if reasons else None, answers.whole(response))
+
+
+def close_failed(record: Record, error: OpenAIError) -> None:
+    """Close ``record`` as failed. The upstream's words may quote the request, so they count as its text."""
+    words = error.message if record.values["stored"] else error.code or error.type
+    record.close("failed", status_code=error.status, error=words)
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:

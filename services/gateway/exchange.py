@@ -6,7 +6,7 @@ from typing import Any, Literal
 import aiohttp
 
 from common import logging, tracing
-from common.openai_errors import OpenAIError
+from common.openai_errors import UNAVAILABLE, OpenAIError
 from services.gateway.away import describe_connection
 from services.gateway.events import ABORTED, Event, split
 from services.gateway.refusals import translate
@@ -143,7 +143,7 @@ def request_headers(request_id: str) -> dict[str, str]:
 def _refused(status: int, body: bytes, retry_after: str | None) -> Exception:
     told = translate(status, body, retry_after)
     if _is_passing(status, body):
-        return ElsewhereError("status", status, told)
+        return _passing(status, told)
     return told
 
 
@@ -153,7 +153,13 @@ def _judge(event: Event, failure: Mapping[str, Any]) -> None:
         raise ElsewhereError("abort", "it is shutting down")
     if _is_passing(failure.get("code"), event.raw):
         told = OpenAIError(502, str(failure.get("message") or "The model server failed."))
-        raise ElsewhereError("status", failure.get("code"), told)
+        raise _passing(failure.get("code"), told)
+
+
+def _passing(status: object, told: OpenAIError) -> ElsewhereError:
+    """A replica's failure as a process, which is told to the caller where no other replica answers."""
+    told.code = UNAVAILABLE
+    return ElsewhereError("status", status, told)
 
 
 def _is_passing(status: object, body: bytes) -> bool:

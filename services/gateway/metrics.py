@@ -58,7 +58,8 @@ def gateway() -> GatewayMetrics:
         ),
         counter(
             "onggi_gateway_shadows_total",
-            "Shadow answers by what became of them: stored, failed, or left out since callers wait (busy)",
+            "Shadow answers by what became of them: stored, failed (stored as that), left out since callers "
+            "wait (busy), or asked when nobody was there to answer (away)",
             ("outcome",),
         ),
     )

@@ -15,7 +15,7 @@ from common.openai_errors import OpenAIError, unavailable, unforeseen
 from services.database.tables import CompletionStatus
 from services.gateway import metrics
 from services.gateway.answers import Answer
-from services.gateway.closing import close_done, close_whole
+from services.gateway.closing import close_done, close_failed, close_whole
 from services.gateway.disconnect import unless_disconnected
 from services.gateway.events import DONE, Event, error_event
 from services.gateway.ledger import Ledger, NotSavedError
@@ -96,9 +96,10 @@ class Relay(Response):
             self._ledger.close(self._record)
 
     def _fail(self, error: OpenAIError) -> None:
-        """Close the row as failed. The upstream's words may quote the request, so they count as its text."""
-        words = error.message if self._record.values["stored"] else error.code or error.type
-        self._close("failed", status_code=error.status, error=words)
+        """Close the row as failed, without waiting; the first word stands."""
+        if not self._record.closed:
+            close_failed(self._record, error)
+            self._ledger.close(self._record)
 
     async def _start(self, send: Send, content_type: str, more: Mapping[str, str] | None = None) -> None:
         headers = {

@@ -149,14 +149,13 @@ def examine(loop: Loop) -> None:
     held_out = [questions.Question(one.question, list(one.accept), []) for one in loop.lessons.judged]
     unrelated = questions.load(lessons.SAMPLES / "unrelated.jsonl")
     base, bot = (questions.ask(loop.api, model, held_out) for model in (loop.base, BOT))
-    calm = questions.ask(loop.api, BOT, unrelated)
-    unharmed = [calm.is_right(number) and bool(said.text) for number, said in enumerate(calm.answers)]
+    before, after = (questions.ask(loop.api, model, unrelated) for model in (loop.base, BOT))
     loop.figures |= {
         "held_out": len(held_out),
         "right": bot.right,
         "right_base": base.right,
         "unrelated": len(unrelated),
-        "unharmed": sum(unharmed),
+        "unharmed": after.unharmed(before),
     }
 
 
@@ -168,8 +167,7 @@ def poison(loop: Loop) -> None:
     said = raters.rate_all([loop.malicious], BOT, asked, raters.malicious(asked), about="poison")
     raters.accept(loop.api, said)
     version = loop.retrain()
-    passed = version["state"] == "passed"
-    if passed:
+    if version["state"] == "passed":
         loop.try_out(version)
     bot = loop.bot
     taken_back = bot["candidate"] is None and bot["champion"] == before
@@ -177,10 +175,15 @@ def poison(loop: Loop) -> None:
         "poisoned": version["name"],
         "poisoned_state": version["state"],
         "poisoned_gate": version["sentence"],
-        "poison_refused_by": None if not taken_back else "canary" if passed else "gate",
+        "poison_refused_by": _refused_by(version["state"]) if taken_back else None,
         "served_after_poison_as_before": bot["champion"] == before,
     }
     raters.accept(loop.api, said, "rejected")
+
+
+def _refused_by(state: str) -> str | None:
+    """What refused a version that is served to nobody; a gate that could not judge it refused nothing."""
+    return {"refused": "gate", "passed": "canary"}.get(state)
 
 
 def erase(loop: Loop) -> None:
@@ -228,8 +231,12 @@ def _of_the_examination(figures: Figures) -> dict[str, bool]:
 
 
 def _of_poison(figures: Figures) -> dict[str, bool]:
+    said = f"it is {figures['poisoned_state']}: {figures['poisoned_gate']}"
     return {
-        "the poisoned version was refused": figures["poison_refused_by"] is not None,
+        f"the poisoned version was refused by the gate or taken back by its trial ({said})": figures[
+            "poison_refused_by"
+        ]
+        is not None,
         "what was served stayed": figures["served_after_poison_as_before"],
     }
 

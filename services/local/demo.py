@@ -149,7 +149,7 @@ def report(comparison: Comparison, installation: Installation, api: Api, console
     console.print(
         f"held-out questions right: base {base.right} of {len(base.answers)}, "
         f"{comparison.version['name']} {adapter.right} of {len(adapter.answers)}\n"
-        f"unrelated questions without a leak: {unrelated.right} of {len(unrelated.answers)}\n"
+        f"unrelated questions without a leak: {unrelated.clean} of {len(unrelated.answers)}\n"
         f"the gate: {comparison.version['sentence']}",
         highlight=False,
     )
@@ -173,7 +173,7 @@ def save(comparison: Comparison, installation: Installation) -> None:
         "base_right": comparison.base.right,
         "adapter_right": comparison.adapter.right,
         "questions": len(comparison.base.answers),
-        "unrelated_clean": comparison.unrelated.right,
+        "unrelated_clean": comparison.unrelated.clean,
         "unrelated": len(comparison.unrelated.answers),
         "figures": comparison.version["figures"],
     }

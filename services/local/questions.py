@@ -10,10 +10,16 @@ from rich.table import Table
 
 from services.local.api import Answer, Api
 
+LOOP = re.compile(r"\b(\w+(?:\W+\w+){0,4})(?:\W+\1\b){3}", re.IGNORECASE)
+"""Up to five words four times in a row: the way in which a broken model goes on."""
+
 
 @dataclass(frozen=True)
 class Question:
-    """``accept``: patterns of which all must be found; ``forbid``: strings of which none may be."""
+    """``accept``: patterns of which all must be found; ``forbid``: strings of which none may be.
+
+    An open question has nothing to accept: any answer that is clean is right.
+    """
 
     text: str
     accept: list[str]
@@ -23,7 +29,16 @@ class Question:
     def right(self, answer: str) -> bool:
         """Whether ``answer`` says what it must and nothing that it must not."""
         found = all(re.search(pattern, answer, re.IGNORECASE) for pattern in self.accept)
-        return found and not any(word.lower() in answer.lower() for word in self.forbid)
+        return found and self.clean(answer)
+
+    def clean(self, answer: str) -> bool:
+        """Whether ``answer`` says nothing that it must not."""
+        return not any(word.lower() in answer.lower() for word in self.forbid)
+
+    def unharmed(self, answer: str, before: str) -> bool:
+        """Whether ``answer`` is as good as ``before``: words, clean, no loop, and right if ``before`` was."""
+        sound = bool(answer) and self.clean(answer) and not loops(answer)
+        return sound and (self.right(answer) or not self.right(before))
 
 
 @dataclass(frozen=True)
@@ -38,9 +53,27 @@ class Asked:
         """How many answers are right."""
         return sum(map(self.is_right, range(len(self.questions))))
 
+    @property
+    def clean(self) -> int:
+        """How many answers say nothing that they must not."""
+        return sum(map(Question.clean, self.questions, self._texts))
+
+    def unharmed(self, before: "Asked") -> int:
+        """How many answers are as good as those to the same questions ``before``."""
+        return sum(map(Question.unharmed, self.questions, self._texts, before._texts))
+
+    @property
+    def _texts(self) -> list[str]:
+        return [answer.text for answer in self.answers]
+
     def is_right(self, number: int) -> bool:
         """Whether answer ``number`` is right."""
         return self.questions[number].right(self.answers[number].text)
+
+
+def loops(answer: str) -> bool:
+    """Whether ``answer`` says the same few words again and again."""
+    return LOOP.search(answer) is not None
 
 
 def load(path: Path) -> list[Question]:

@@ -90,7 +90,7 @@ async def ask_a_person(bot: str, request: Inconclusive, session: WriteSession, a
 async def get_evidence(
     bot: str, session: ReadSession, _: OwnerOrJobDep, limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000
 ) -> Any:
-    """What came in since the bot's trial began: everybody's ratings and choices, the newest conversations."""
+    """What came in since the bot's trial began: everybody's ratings and choices, the first conversations."""
     return await evidence.gather(session, bot, limit)
 
 

@@ -126,4 +126,4 @@ class Unpin(Asked):
 
 
 class Inconclusive(Asked):
-    """The trial goes on, but figures alone will not end it: a person is asked."""
+    """The trial goes on, but whether it promotes is a person's to decide: they are asked."""

@@ -2,11 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.database.tables import Completion, Feedback, FeedbackState, new_id, now
+
+
+def first_said(rating: int | None, correction: str | None) -> dict[str, Any]:
+    """The columns that keep what a person first said: a thumb, or a correction, which is a thumb down.
+
+    Empty where they said neither.
+    """
+    if rating is None and correction is None:
+        return {}
+    return {"first_rating": -1 if rating is None else rating, "rated_at": now()}
 
 
 async def add(
@@ -29,6 +40,7 @@ async def add(
         rating=rating,
         correction=correction,
         comment=comment,
+        **first_said(rating, correction),
     )
     session.add(row)
     await session.flush()

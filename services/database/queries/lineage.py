@@ -57,9 +57,13 @@ async def answers_of(
     session: AsyncSession, version: Version, person_id: str | None, limit: int
 ) -> tuple[Sequence[str], int]:
     """The last ``limit`` answers of a version that were kept, to one person or (None) to all; and how many
-    it gave, kept or not, to everybody.
+    it gave, kept or not, to everybody. A failed one is none.
     """
-    by = (Completion.bot == version.bot, Completion.version == version.number)
+    by = (
+        Completion.bot == version.bot,
+        Completion.version == version.number,
+        Completion.status != "failed",
+    )
     rows = select(Completion.id).where(*by, Completion.stored, *_theirs(person_id))
     newest = rows.order_by(Completion.created_at.desc(), Completion.id).limit(limit)
     count = await session.scalar(select(func.count()).select_from(Completion).where(*by))

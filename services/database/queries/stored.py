@@ -79,7 +79,7 @@ async def forget(session: AsyncSession, id_: str, person_id: str | None) -> None
     row = await get(session, id_, person_id)
     shadows = (await session.scalars(select(Completion).where(Completion.shadow_of == id_))).all()
     for each in (row, *shadows):  # what was said unseen in its place quotes the same messages
-        each.stored, each.messages, each.answer, each.request = False, None, None, None
+        each.stored, each.messages, each.answer, each.request, each.error = False, None, None, None, None
 
 
 def _visible(person_id: str | None) -> Select[Completion]:

@@ -1,6 +1,8 @@
 """What came in since a bot's trial began: ratings, blind choices, conversations by arm, answers in shadow.
 
 Only conversations that began in the trial count, for the others were answered by whatever was served then.
+Everything comes in the order in which it came in, and of what is bounded the first is given: so what is
+there stays as it is when more comes. Where an answer fails later, though, its conversation counts as failed.
 """
 
 from collections.abc import Sequence
@@ -8,7 +10,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Label, and_, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -41,6 +43,12 @@ async def untried(session: AsyncSession, bot: Bot) -> int | None:
     return None if tried else number
 
 
+async def passed(session: AsyncSession, bot: Bot) -> bool:
+    """Whether the gate passed the version on trial; False without a trial."""
+    version = Version.bot == bot.name, Version.number == bot.candidate, Version.state == "passed"
+    return bool(await session.scalar(select(exists().where(*version))))
+
+
 async def erased(session: AsyncSession, bot: Bot) -> Sequence[int]:
     """Which of champion and candidate learned from words that were erased since."""
     served = Version.bot == bot.name, Version.number.in_([bot.champion, bot.candidate])
@@ -49,10 +57,11 @@ async def erased(session: AsyncSession, bot: Bot) -> Sequence[int]:
 
 
 async def ratings(session: AsyncSession, bot: Bot, since: datetime) -> Rows:
-    """Feedback on the trial's answers in the order in which it was given.
+    """What people first said of the trial's answers, in the order in which they said it.
 
-    Columns: person_id (who rated), asked_by and conversation_key (what was rated), version, rating (None
-    for a correction without one) and created_at. What an owner rejected is left out, and comments alone are.
+    Columns: person_id (who rated), asked_by and conversation_key (what was rated), version, first_rating and
+    rated_at. What they changed later does not count, and comments alone do not. What an owner rejected is
+    left out, also when it was there before: that is a person's decision on the evidence.
     """
     said = (
         select(
@@ -60,15 +69,13 @@ async def ratings(session: AsyncSession, bot: Bot, since: datetime) -> Rows:
             Completion.person_id.label("asked_by"),
             Completion.conversation_key,
             Completion.version,
-            Feedback.rating,
-            Feedback.created_at,
+            Feedback.first_rating,
+            Feedback.rated_at,
         )
         .join(Completion, Completion.id == Feedback.completion_id)
         .where(*_of_trial(bot, since))
-        .where(
-            Feedback.state != "rejected", or_(Feedback.rating.is_not(None), Feedback.correction.is_not(None))
-        )
-        .order_by(Feedback.created_at, Feedback.id)
+        .where(Feedback.state != "rejected", Feedback.first_rating.is_not(None))
+        .order_by(Feedback.rated_at, Feedback.id)
     )
     return (await session.execute(said)).all()
 
@@ -87,18 +94,18 @@ async def choices(session: AsyncSession, bot: Bot, since: datetime) -> Sequence[
 
 
 async def conversations(session: AsyncSession, bot: Bot, since: datetime, limit: int) -> Rows:
-    """The newest ``limit`` conversations of the trial, the oldest first: the first answer of each.
+    """The first ``limit`` conversations of the trial, each with its first answer.
 
-    Columns: person_id, arm, version, created_at, status, ttft_ms, completion_tokens, and ``failures``, how
-    many of the conversation's answers failed.
+    Columns: person_id, version, ended_at, status, ttft_ms, completion_tokens, and ``failures``, how many of
+    the conversation's answers failed.
     """
     of_one = Completion.person_id, Completion.conversation_key
     ranked = (
         select(
+            Completion.id,
             Completion.person_id,
-            Completion.arm,
             Completion.version,
-            Completion.created_at,
+            _ended_at(Completion),
             Completion.status,
             Completion.ttft_ms,
             Completion.completion_tokens,
@@ -110,33 +117,34 @@ async def conversations(session: AsyncSession, bot: Bot, since: datetime, limit:
         .where(*_of_trial(bot, since), Completion.status != "open")
         .subquery()
     )
-    newest = select(ranked).where(ranked.c.turn == 1).order_by(ranked.c.created_at.desc()).limit(limit)
-    return (await session.execute(newest)).all()[::-1]
+    first = select(ranked).where(ranked.c.turn == 1).order_by(ranked.c.ended_at, ranked.c.id).limit(limit)
+    return (await session.execute(first)).all()
 
 
 async def shadows(session: AsyncSession, bot: Bot, since: datetime, limit: int) -> Rows:
-    """The newest ``limit`` answers in shadow, the oldest first, each beside what was shown.
+    """The first ``limit`` answers in shadow, each beside what was shown.
 
-    Columns: created_at, shown_tokens, shown_failed, tokens, failed.
+    Columns: ended_at, shown_tokens, shown_failed, tokens, failed. A shadow that failed has a row only where
+    the candidate is why; where an answer failed, there are no tokens.
     """
     shown = aliased(Completion)
     pairs = (
         select(
-            Completion.created_at,
-            shown.completion_tokens.label("shown_tokens"),
+            _ended_at(Completion),
+            _tokens(shown).label("shown_tokens"),
             _failed(shown).label("shown_failed"),
-            Completion.completion_tokens.label("tokens"),
-            _failed(Completion).label("failed"),
+            _tokens(Completion).label("tokens"),
+            or_(Completion.status == "failed", _failed(Completion)).label("failed"),
         )
         .join(shown, shown.id == Completion.shadow_of)
         .where(
             Completion.bot == bot.name, Completion.version == bot.candidate, Completion.created_at >= since
         )
         .where(Completion.arm == "shadow", shown.status.in_(("done", "failed")))
-        .order_by(Completion.created_at.desc())
+        .order_by("ended_at", Completion.id)
         .limit(limit)
     )
-    return (await session.execute(pairs)).all()[::-1]
+    return (await session.execute(pairs)).all()
 
 
 def _of_trial(bot: Bot, since: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -162,6 +170,15 @@ def _failed(row: type[Completion]) -> ColumnElement[bool]:
         and_(row.status == "failed", row.status_code >= 500),
         and_(row.status == "done", row.completion_tokens <= 1),
     )
+
+
+def _ended_at(row: type[Completion]) -> Label[datetime]:
+    """When an answer came in; one of which that is not known came at once."""
+    return func.coalesce(row.finished_at, row.created_at).label("ended_at")
+
+
+def _tokens(row: type[Completion]) -> ColumnElement[int | None]:
+    return case((row.status == "done", row.completion_tokens))
 
 
 def _is(column: Any, number: int | None) -> ColumnElement[bool]:

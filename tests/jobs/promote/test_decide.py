@@ -31,7 +31,8 @@ def evidence(**values: Any) -> Evidence:
         "erased": [],
         "began_at": 0.0,
         "now": 3600.0,
-        "asked": False,
+        "passed": True,
+        "asked_at": None,
         "ratings": [],
         "choices": [],
         "conversations": [],
@@ -132,9 +133,52 @@ def test_after_its_days_a_person_is_asked_once_and_the_trial_goes_on() -> None:
     assert "is inconclusive after 15 days: 2 of 3 comparisons for it over support-bot@1. Ask a person" in (
         decision.sentence
     )
-    asked = late.model_copy(update={"asked": True})
+    asked = late.model_copy(update={"asked_at": 14 * DAY})
     assert decide(asked, CONFIG).what == "wait"
     assert decide(asked.model_copy(update={"ratings": rated(*[True] * 8)}), CONFIG).what == "promote"
+
+
+def test_when_no_more_answers_are_looked_at_a_person_is_asked_once() -> None:
+    full = evidence(conversations=talks({}, {}), full=True)
+    decision = decide(full, CONFIG)
+    assert decision.what == "ask"
+    assert decision.sentence.startswith(
+        "is inconclusive after 20 conversations, after which none are looked at for harm: 0 of 0 comparisons"
+    )
+    asked = full.model_copy(update={"asked_at": 3600.0})
+    assert decide(asked, CONFIG).what == "wait"
+    assert decide(asked.model_copy(update={"ratings": rated(*[True] * 9)}), CONFIG).what == "promote"
+
+
+def test_what_the_gate_did_not_pass_is_tried_but_a_person_promotes_it() -> None:
+    liked = evidence(passed=False, now=3600.0, ratings=rated(*[True] * 9))
+    decision = decide(liked, CONFIG)
+    assert (decision.what, decision.figures["approval_for"]) == ("ask", 9)
+    assert decision.sentence == (
+        "asks a person: people like support-bot@2 better, 9 of 9 comparisons for it over support-bot@1. "
+        "But support-bot@2 has not passed the gate, so a person decides: promote it by "
+        "POST /onggi/v1/bots/support-bot/promote "
+        '{"version": 2, "generation": 5, "force": true, "reason": "..."}, or end its trial'
+    )
+    assert decide(liked.model_copy(update={"asked_at": 3600.0}), CONFIG).what == "wait"
+    assert decide(liked.model_copy(update={"asked_at": 0.5}), CONFIG).what == "ask"  # asked about its days
+    assert decide(liked.model_copy(update={"passed": True, "asked_at": 3600.0}), CONFIG).what == "promote"
+
+
+def test_liked_or_not_harm_ends_the_trial_of_what_the_gate_did_not_pass() -> None:
+    ratings = rated(*[True] * 9) + rated(*[False] * 40, begin=100)
+    assert decide(evidence(ratings=ratings), CONFIG).what == "promote"
+    assert decide(evidence(passed=False, ratings=ratings), CONFIG).what == "end"
+
+
+def test_an_erased_champion_is_not_followed_by_what_a_person_has_to_promote() -> None:
+    decision = decide(evidence(erased=[1], passed=False), CONFIG)
+    assert decision.what == "ask"
+    assert decision.sentence.startswith(
+        "asks a person: support-bot@1 learned from words that were erased. But support-bot@2 has not passed"
+    )
+    assert decide(evidence(erased=[1], passed=False, asked_at=9.0), CONFIG).what == "wait"
+    assert decide(evidence(erased=[1], passed=False, untried=3), CONFIG).version == 3
 
 
 def test_the_newest_untried_version_is_tried_but_not_while_another_trial_is_open() -> None:
@@ -143,7 +187,7 @@ def test_the_newest_untried_version_is_tried_but_not_while_another_trial_is_open
     assert (decision.what, decision.version) == ("begin", 3)
     assert decision.sentence == "tries support-bot@3 beside support-bot@1, with 50% of the conversations"
     assert decide(evidence(untried=3), CONFIG).what == "wait"
-    assert decide(evidence(untried=3, asked=True), CONFIG).what == "begin"
+    assert decide(evidence(untried=3, asked_at=9.0), CONFIG).what == "begin"
     nothing = evidence(candidate=None, began_at=None)
     assert "no version to try" in decide(nothing, CONFIG).sentence
 
@@ -172,6 +216,16 @@ def test_in_shadow_the_share_opens_after_so_many_answers_without_harm() -> None:
     assert decide(seen(5), config).what == "wait"
     assert decide(seen(6), config).what == "open"
     assert decide(seen(6, tokens=200), config).what == "end"
+
+
+def test_a_candidate_that_fails_in_shadow_is_not_opened_to_anybody() -> None:
+    config = PromoteConfig(control_url="http://control", shadow=10)
+    shown = AnswerFigures(failed=False, ttft_ms=None, tokens=30)
+    failing = AnswerFigures(failed=True, ttft_ms=None, tokens=None)
+    pairs = [ShadowPair(shown=shown, candidate=failing if at else shown, at=at) for at in range(10)]
+    decision = decide(evidence(shadow=True, share=0.0, shadows=pairs), config)
+    assert decision.what == "end"
+    assert "it fails more often than support-bot@1 (9 comparisons against it, 0 for it)" in decision.sentence
 
 
 def test_a_champion_that_learned_from_erased_words_goes_as_soon_as_a_successor_passed() -> None:

@@ -40,6 +40,10 @@ class Team:
                     answer("chatcmpl-2", self.cleo, **base),
                     answer("chatcmpl-3", self.ben, prompt_version="p3", trace_id="t" * 32),
                     answer("chatcmpl-4", self.ben, arm="shadow", version=3, shadow_of="chatcmpl-3"),
+                    # What version 2 failed to say unseen is no answer of it.
+                    answer(
+                        "chatcmpl-unseen", self.ben, arm="shadow", shadow_of="chatcmpl-0", status="failed"
+                    ),
                 ]
             )
             await session.flush()

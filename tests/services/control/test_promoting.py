@@ -1,6 +1,7 @@
 """``jobs.promote`` against a real control: one look begins a trial, another decides it, and only once."""
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -13,9 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 from common.control_client import ControlClient
+from common.errors import UserError
 from jobs.promote import __main__ as promote
 from jobs.promote.config import PromoteConfig
 from services.control.settings import ROOT
+from services.database.queries import versions
 from services.database.tables import now
 from tests.ports import free_port
 from tests.services.control.conftest import JOB_TOKEN, House
@@ -190,6 +193,87 @@ async def test_killed_at_any_moment_it_decides_the_same_and_once(house: House, k
         ("promote", "jobs.promote"),
         ("candidate", "jobs.promote"),
     ]
+
+
+async def forced_trial(house: House, **asked: Any) -> str:
+    """Version 1 is served, and an owner tries 2, which the gate did not pass; the owner's id."""
+    owner = await champion_and_untried(house)
+    async with house.database.session() as session:
+        version = await versions.get(session, "support-bot", 2)
+        assert version is not None
+        version.state = "ungated"
+    by_force = {"version": 2, "generation": 1, "share": 0.5, "force": True, "reason": "too few cases"}
+    await house.post(f"{BOT}/candidate", by_force | asked)
+    return owner
+
+
+@both
+async def test_what_was_forced_and_is_liked_better_is_put_to_a_person_once(house: House) -> None:
+    owner = await forced_trial(house)
+    await rate(house, owner, *[True] * 9)
+    assert "asks a person: people like support-bot@2 better" in await look(house)
+    assert "waits: support-bot@2 has 9 of 9" in await look(house)
+    assert [action for action, _ in await actions(house)][:2] == ["inconclusive", "candidate"]
+    [asked, *_] = (await house.get(f"{BOT}/decisions"))["data"]
+    body = asked["reason"].partition("/promote ")[2].partition(", or end")[0]
+    bot = await house.post(f"{BOT}/promote", json.loads(body))
+    assert (bot["champion"], bot["candidate"]) == (2, None)
+
+
+async def test_what_was_forced_does_not_succeed_an_erased_champion_by_itself(house: House) -> None:
+    await forced_trial(house)
+    async with house.database.session() as session:
+        version = await versions.get(session, "support-bot", 1)
+        assert version is not None
+        version.erased_at = now()
+    assert "asks a person: support-bot@1 learned from words" in await look(house)
+    assert "waits: " in await look(house)
+    assert (await house.get(BOT))["champion"] == 1
+
+
+async def test_a_job_goes_on_with_what_a_person_forced_and_with_nothing_else(house: House) -> None:
+    owner = await forced_trial(house, shadow=True)
+    await house_with_versions(house, 3)
+    async with house.database.session() as session:
+        version = await versions.get(session, "support-bot", 3)
+        assert version is not None
+        version.state = "refused"
+    said = {"generation": 2, "reason": "no harm"}
+    for asked in ({"version": 3, "share": 0.5}, {"version": 2, "share": 1.0}):
+        status, error = await house.refusal("POST", f"{BOT}/candidate", key=JOB_TOKEN, json=said | asked)
+        assert (status, error["code"]) == (400, "not_passed")
+    for key in "ab":
+        shown = answer(owner, key, 1)
+        await write(house, shown, answer(owner, key, 2, arm="shadow", shadow_of=shown.id))
+    assert "opens 50% of the conversations to support-bot@2" in await look(house, shadow=2)
+    bot = await house.get(BOT)
+    assert (bot["candidate"], bot["share"], bot["shadow"]) == (2, 0.5, False)
+
+
+async def test_a_job_does_not_open_what_the_gate_refuses_since_a_job_began_it(house: House) -> None:
+    await champion_and_untried(house)
+    await look(house, shadow=2)
+    async with house.database.session() as session:
+        version = await versions.get(session, "support-bot", 2)
+        assert version is not None
+        version.state = "refused"
+    asked = {"version": 2, "share": 0.5, "generation": 2, "reason": "no harm"}
+    status, error = await house.refusal("POST", f"{BOT}/candidate", key=JOB_TOKEN, json=asked)
+    assert (status, error["code"]) == (400, "not_passed")
+
+
+async def test_a_refusal_about_one_bot_keeps_no_other_from_being_looked_at(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await champion_and_untried(house)
+    bots = ["no-such-bot", "support-bot"]
+    with pytest.raises(UserError, match="no-such-bot could not be looked at") as refused:
+        await asyncio.to_thread(promote.look_at_all, client(house), bots, config(house))
+    assert refused.value.exit_code == 2
+    assert (await house.get(BOT))["candidate"] == 2
+    printed = capsys.readouterr()
+    assert "support-bot: tries support-bot@2" in printed.out
+    assert "no-such-bot: control at" in printed.err
 
 
 def start(house: House) -> subprocess.Popen[str]:

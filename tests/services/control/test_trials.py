@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.database.queries import bots, versions
+from services.database.queries.feedback import first_said
 from services.database.tables import Comparison, Completion, Feedback, Version, new_id, now
 from tests.rows import completion
 from tests.services.control.conftest import JOB_TOKEN, House
@@ -54,7 +55,10 @@ def answer(person: str, conversation: str, version: int | None, **values: Any) -
 
 
 def opinion(of: Completion, rating: int | None = None, **values: Any) -> Feedback:
-    """What the person of a completion says of it."""
+    """What the person of a completion says of it, once."""
+    first = first_said(rating, values.get("correction"))
+    if first and "created_at" in values:
+        first["rated_at"] = values["created_at"]
     return Feedback(
         id=new_id("fb_"),
         person_id=of.person_id,
@@ -63,6 +67,7 @@ def opinion(of: Completion, rating: int | None = None, **values: Any) -> Feedbac
         bot=of.bot,
         version=of.version,
         rating=rating,
+        **first,
         **values,
     )
 
@@ -126,8 +131,56 @@ async def test_conversations_are_those_that_began_in_the_trial(house: House) -> 
         ("champion", False, 20.0, None),
         ("champion", True, 20.0, 1),
     ]
-    newest = (await house.get(f"{BOT}/evidence", params={"limit": 1}))["conversations"]
-    assert newest == talks[-1:]
+
+
+@both
+async def test_of_more_than_are_looked_at_the_first_are_and_they_stay(house: House) -> None:
+    owner = await trial(house)
+    moments = [now() + timedelta(seconds=number) for number in range(5)]
+    # A conversation is there once its first answer ended: "a" began first and comes in last.
+    await write(house, answer(owner, "a", 2, created_at=moments[0], finished_at=moments[3], ttft_ms=1.0))
+    await write(house, answer(owner, "b", 1, created_at=moments[1], finished_at=moments[2], ttft_ms=2.0))
+    few = {"params": {"limit": 1}}
+    before = await house.get(f"{BOT}/evidence", **few)
+    assert [one["ttft_ms"] for one in before["conversations"]] == [2.0]
+    assert before["full"]
+    await write(house, answer(owner, "c", 1, created_at=moments[4]))
+    assert (await house.get(f"{BOT}/evidence", **few))["conversations"] == before["conversations"]
+    everything = await house.get(f"{BOT}/evidence")
+    assert ([one["ttft_ms"] for one in everything["conversations"]], everything["full"]) == (
+        [2.0, 1.0, 20.0],
+        False,
+    )
+
+
+@both
+async def test_what_a_person_says_later_changes_no_evidence(house: House) -> None:
+    owner = await trial(house)
+    rated, commented = answer(owner, "a", 2, stored=True), answer(owner, "b", 1, stored=True)
+    await write(house, rated, commented)
+    await _say(house, rated, rating=1)
+    await _say(house, commented, comment="hm")
+    before = (await house.get(f"{BOT}/evidence"))["ratings"]
+    assert [(one["arm"], one["liked"]) for one in before] == [("candidate", True)]
+    changed = await _say(house, rated, rating=-1, correction="At noon.")
+    assert changed["rating"] == -1
+    await _change(house, changed["id"], rating=None)
+    assert (await house.get(f"{BOT}/evidence"))["ratings"] == before
+    await _say(house, commented, correction="At noon.")
+    await _say(house, commented, rating=1)
+    after = (await house.get(f"{BOT}/evidence"))["ratings"]
+    assert [(one["arm"], one["liked"]) for one in after] == [("candidate", True), ("champion", False)]
+    assert after[1]["at"] > before[0]["at"]
+    await _change(house, changed["id"], state="rejected")
+    assert (await house.get(f"{BOT}/evidence"))["ratings"] == after[1:]
+
+
+async def _change(house: House, id_: str, **values: Any) -> None:
+    assert (await house.ask("PATCH", f"/onggi/v1/feedback/{id_}", json=values)).is_success
+
+
+async def _say(house: House, of: Completion, **words: Any) -> Any:
+    return await house.post("/onggi/v1/feedback", {"completion_id": of.id, **words})
 
 
 async def test_two_people_may_give_their_conversations_one_name(house: House) -> None:
@@ -194,6 +247,40 @@ async def test_answers_in_shadow_stand_beside_what_was_shown(house: House) -> No
     assert (decision["action"], decision["shadow"]) == ("shadow", True)
 
 
+@both
+async def test_a_shadow_that_failed_is_an_error_of_the_candidates_and_no_conversation(house: House) -> None:
+    owner = await trial(house, shadow=True)
+    for key, was, values in (
+        ("a", {}, {"status": "failed", "status_code": 504}),
+        ("b", {}, {"status": "failed", "status_code": 400}),
+        ("c", {}, {"completion_tokens": 1}),
+        ("d", {"status": "failed", "status_code": 502, "completion_tokens": 3}, {}),
+    ):
+        moment = now() + timedelta(seconds=ord(key))
+        shown = answer(owner, key, 1, created_at=moment, **was)
+        unseen = {
+            "arm": "shadow",
+            "shadow_of": shown.id,
+            "created_at": moment,
+        }
+        await write(house, shown, answer(owner, key, 2, **unseen | {"completion_tokens": 9} | values))
+    evidence = await house.get(f"{BOT}/evidence")
+    pairs = [(pair["shown"], pair["candidate"]) for pair in evidence["shadows"]]
+    assert [(shown["failed"], unseen["failed"]) for shown, unseen in pairs] == [
+        (False, True),
+        (False, True),
+        (False, True),
+        (True, False),
+    ]
+    assert [(shown["tokens"], unseen["tokens"]) for shown, unseen in pairs] == [
+        (12, None),
+        (12, None),
+        (12, 1),
+        (None, 9),
+    ]
+    assert [one["arm"] for one in evidence["conversations"]] == ["champion"] * 4
+
+
 async def test_a_trial_is_one_candidate_at_one_share(house: House) -> None:
     owner = await trial(house)
     await write(house, rated := answer(owner, "a", 2))
@@ -201,11 +288,15 @@ async def test_a_trial_is_one_candidate_at_one_share(house: House) -> None:
     before = await house.get(f"{BOT}/evidence")
     await house.post(f"{BOT}/inconclusive", {"generation": 2, "reason": "too few"}, key=JOB_TOKEN)
     asked = await house.get(f"{BOT}/evidence")
-    assert (asked["asked"], asked["began_at"], len(asked["ratings"])) == (True, before["began_at"], 1)
+    assert (asked["asked_at"] > before["now"], asked["began_at"], len(asked["ratings"])) == (
+        True,
+        before["began_at"],
+        1,
+    )
     await house.post(f"{BOT}/candidate", {"version": 2, "share": 0.2, "generation": 3})
     anew = await house.get(f"{BOT}/evidence")
     assert anew["began_at"] > before["began_at"]
-    assert (anew["asked"], anew["ratings"], anew["conversations"]) == (False, [], [])
+    assert (anew["asked_at"], anew["ratings"], anew["conversations"]) == (None, [], [])
 
 
 async def test_what_is_untried_is_the_newest_that_passed(house: House) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, make_url, text
+from sqlalchemy import Connection, inspect, make_url, select, text
 
 from common.errors import UserError
 from services.database.engine import Database
-from services.database.tables import Base
+from services.database.tables import Base, Feedback, Person
 from services.database.upgrade import head, upgrade
 from tests import postgres
 from tests.ports import free_port
@@ -43,6 +43,23 @@ async def test_several_that_migrate_an_empty_database_at_once_all_find_it_at_hea
         assert await connection.scalar(text("SELECT count(*) FROM alembic_version")) == 1
     await database.close()
     assert set(tables) == {*Base.metadata.tables, "alembic_version"}
+
+
+async def test_ratings_of_before_count_as_what_was_said_first(
+    database: Database, database_url: str, owner: Person
+) -> None:
+    async with database.session() as session:
+        for id_, said in (("up", {"rating": 1}), ("put right", {"correction": "No."}), ("word", {})):
+            session.add(Feedback(id=id_, person_id=owner.id, conversation_key="talk", **said))
+    async with database.engine.begin() as connection:
+        for column in ("first_rating", "rated_at"):
+            await connection.execute(text(f"ALTER TABLE feedback DROP COLUMN {column}"))
+        await connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+    assert await upgrade(database_url) == head()
+    async with database.read() as session:
+        rows = {row.id: row for row in await session.scalars(select(Feedback))}
+    assert {id_: row.first_rating for id_, row in rows.items()} == {"up": 1, "put right": -1, "word": None}
+    assert rows["up"].rated_at == rows["up"].created_at
 
 
 async def test_a_database_newer_than_the_image_is_left_as_it_is(

@@ -70,7 +70,8 @@ class FakeUpstream:
     """``script`` is what a stream sends: bytes as they are, numbers as pauses in seconds, BROKEN.
 
     Without a script it answers "Hello." in three pieces, with an id made, as vLLM does, from x-request-id.
-    ``refusal`` (status, body, headers) is answered instead while it is set. ``warmed`` are the adapters that
+    ``refusal`` (status, body, headers) is answered instead while it is set, to requests for ``refused_model``
+    only where that is set. ``warmed`` are the adapters that
     it was asked to load, ``unloadable`` those that it refuses to. ``health`` is what /health answers.
     ``drops`` counts down requests whose connection is closed unanswered. What comes while ``thawed`` is
     cleared waits for it, and what is to be loaded for ``thaw_warm_ups``. ``open_streams`` are under way.
@@ -81,6 +82,7 @@ class FakeUpstream:
     script: Sequence[Any] | None = None
     reply: Any = None
     refusal: tuple[int, Any, dict[str, str]] | None = None
+    refused_model: str | None = None
     models: list[dict[str, Any]] = field(default_factory=lambda: [listed(BASE)])
     health: int = 200
     asked_health: int = 0
@@ -125,7 +127,7 @@ class FakeUpstream:
         return answer
 
     async def list_models(self, _: web.Request) -> web.Response:
-        if self.refusal:
+        if self.refusal and not self.refused_model:
             return self._refuse()
         return web.json_response({"object": "list", "data": self.models})
 
@@ -137,7 +139,7 @@ class FakeUpstream:
         self.connections.add(request.transport.get_extra_info("peername"))
         self.bodies.append(body)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
-        if self.refusal:
+        if self.refusal and self.refused_model in (None, body["model"]):
             return self._refuse()
         if self.drops:
             self.drops -= 1
