@@ -2,19 +2,21 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import UserError
 from common.rows import ChatRow, Row, held_out, parse_row
-from jobs.curate.duplicates import clusters, question
+from jobs.curate.duplicates import compare, question
 from jobs.curate.examples import Draft
 from jobs.curate.personal import Scrubber
+from jobs.curate.sides import Side, choose
 from jobs.prepare.folder import HELD_OUT, TRAIN, digest, to_json, to_json_lines
 
 PREFERENCES, LABELS = "preferences.jsonl", "labels.jsonl"
 _SAID = frozenset({"content", "text", "arguments", "rejected"})
+_NEITHER = "question: nearly the same as some that are learned from and some that are held out"
 _FILES = {"chat": TRAIN, "preference": PREFERENCES, "label": LABELS}
 
 
@@ -51,15 +53,20 @@ class Curated:
     left_out: list[LeftOut]
 
 
-def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
+def build(drafts: Iterable[Draft], scrubber: Scrubber, recorded: Mapping[str, bool]) -> Curated:
     """Make the dataset.
+
+    ``recorded`` says of the conversations that earlier datasets had, by key, whether they are held out.
 
     Raises:
         TooLittle: nothing is left to train on, or nothing is held out to judge on.
     """
-    rows, left_out = _check(drafts, scrubber)
-    groups = clusters((draft.example.conversation_key, question(row.messages)) for draft, row in rows)
-    kept_out = {key for group in groups if any(held_out(str(key)) for key in group) for key in group}
+    checked, left_out = _check(drafts, scrubber)
+    asked = ((draft.example.conversation_key, question(row.messages)) for draft, row in checked)
+    sides = choose(compare(asked), recorded)
+    rows, neither = _take(checked, sides)
+    left_out += neither
+    kept_out = {key for key, side in sides.items() if side}
     parts = _split(rows, kept_out)
     if not (parts[TRAIN] and parts[HELD_OUT]):
         raise TooLittle(_too_little(len(parts[TRAIN]), len(parts[HELD_OUT]), left_out))
@@ -72,8 +79,7 @@ def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
         "accepted": _count("accepted", parts[TRAIN] + parts[HELD_OUT]),
         "held_out_corrections": _count("correction", parts[HELD_OUT]),
         "held_out_accepted": _count("accepted", parts[HELD_OUT]),
-        "held_out_as_duplicates": sum(1 for key in kept_out if not held_out(str(key))),
-        "largest_cluster": max(map(len, groups)),
+        "held_out_as_duplicates": sum(1 for key in kept_out if not held_out(key)),
         "personal_data": dict(sorted(scrubber.counts.items())),
         "left_out": len(left_out),
         "left_out_for": dict(sorted(Counter(left.place for left in left_out).items())),
@@ -119,7 +125,18 @@ def scrub(value: Any, scrubber: Scrubber, key: str = "") -> Any:
     return scrubber.scrub(value) if isinstance(value, str) and key in _SAID else value
 
 
-def _split(rows: Sequence[Checked], kept_out: set[Any]) -> dict[str, list[Row]]:
+def _take(checked: Sequence[Checked], sides: Mapping[str, Side]) -> tuple[list[Checked], list[LeftOut]]:
+    """What is on a side, and what is on none."""
+    taken, neither = [], []
+    for draft, row in checked:
+        if sides[draft.example.conversation_key] is None:
+            neither.append(LeftOut(draft.example.id, draft.kind, _NEITHER))
+        else:
+            taken.append((draft, row))
+    return taken, neither
+
+
+def _split(rows: Sequence[Checked], kept_out: set[str]) -> dict[str, list[Row]]:
     """Rows by file; of a conversation that is held out only the chat rows are kept, to judge on."""
     parts: dict[str, list[Row]] = {name: [] for name in (TRAIN, HELD_OUT, PREFERENCES, LABELS)}
     for draft, row in rows:
@@ -130,7 +147,7 @@ def _split(rows: Sequence[Checked], kept_out: set[Any]) -> dict[str, list[Row]]:
     return parts
 
 
-def _sources(rows: Sequence[Checked], kept_out: set[Any]) -> list[dict[str, Any]]:
+def _sources(rows: Sequence[Checked], kept_out: set[str]) -> list[dict[str, Any]]:
     """One entry an example, in a fixed order."""
     examples = {draft.example.id: draft.example for draft, _ in rows}
     return [

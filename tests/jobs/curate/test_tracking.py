@@ -17,7 +17,7 @@ def test_a_dataset_is_logged_once_by_digest_without_its_rows(mlflow_url: str, tm
         said("a", TRAINED[0], correction="Zanzibar, call 010-1234-5678."),
         said("b", KEPT_OUT[0], correction="Timbuktu."),
     ]
-    curated = build(draft(examples), Scrubber())
+    curated = build(draft(examples), Scrubber(), {})
     run_id = record(mlflow_url, "curated-bot", curated)
     assert record(mlflow_url, "curated-bot", curated) == run_id
     client = MlflowClient(mlflow_url)
