@@ -1,5 +1,6 @@
 """From drafts to the dataset's files: scrubbed, checked, split by conversation; the same bytes each time."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,9 +96,17 @@ def manifest(curated: Curated, bot: str) -> bytes:
         "files": {name: digest(content) for name, content in curated.files.items()},
         "figures": curated.figures,
         "left_out": [left.id for left in curated.left_out],  # their reasons may quote them
-        "sources": curated.sources,
+        "sources": origins(curated),
     }
     return to_json(told)
+
+
+def origins(curated: Curated) -> list[dict[str, Any]]:
+    """The sources by ids that we gave: a conversation's key may be a caller's own, such as a mail address."""
+    return [
+        {name: value for name, value in source.items() if name != "conversation_key"}
+        for source in curated.sources
+    ]
 
 
 Checked = tuple[Draft, Row]
@@ -107,12 +116,17 @@ def _check(drafts: Iterable[Draft], scrubber: Scrubber) -> tuple[list[Checked], 
     rows, left_out = [], []
     for draft in sorted(drafts, key=lambda draft: (draft.example.conversation_key, draft.example.id)):
         value = scrub(draft.value, scrubber)
-        origin = {"key": scrubber.scrub(draft.example.conversation_key), "source_id": draft.example.id}
+        origin = {"key": _key(draft.example.conversation_key, scrubber), "source_id": draft.example.id}
         try:
             rows.append((draft, parse_row(0, value | origin)))
         except ValueError as error:
             left_out.append(LeftOut(draft.example.id, draft.kind, str(error)))
     return rows, left_out
+
+
+def _key(given: str, scrubber: Scrubber) -> str:
+    """A conversation's key; of one that a caller chose and that holds personal data, the hash."""
+    return given if scrubber.scrub(given) == given else hashlib.sha256(given.encode()).hexdigest()
 
 
 def scrub(value: Any, scrubber: Scrubber, key: str = "") -> Any:

@@ -26,8 +26,8 @@ Side = bool | None
 def choose(questions: Questions, recorded: Mapping[str, bool]) -> dict[str, Side]:
     """The side of every conversation in ``questions``; ``recorded`` are those of earlier datasets."""
     growth = _Growth(questions)
-    for key in questions.of.keys() & recorded.keys():
-        growth.join(key, recorded[key])
+    for known in questions.of.keys() & recorded.keys():
+        growth.join(known, recorded[known])
     while (key := growth.next()) is not None:
         match sorted(growth.touching(key)):
             case []:

@@ -210,6 +210,14 @@ def test_personal_data_is_gone_from_every_file_and_counted() -> None:
     assert curated.figures["personal_data"]["PHONE_NUMBER"] >= 4
 
 
+def test_conversations_whose_ids_are_mail_addresses_stay_apart() -> None:
+    one, two = "kim@example.com", "lee@example.com"
+    curated = dataset(said("a", one, correction="1"), said("b", two, correction="2"))
+    keys = {row["key"] for name in (TRAIN, HELD_OUT) for row in rows(curated, name).values()}
+    assert len(keys) == 4
+    assert not any("example" in key for key in keys)
+
+
 def test_what_cannot_be_a_row_is_left_out_with_its_reason() -> None:
     picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
     curated = dataset(said("a", TRAINED[0], correction="A cat.", messages=picture))
