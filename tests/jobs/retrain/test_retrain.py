@@ -48,6 +48,7 @@ async def test_what_people_corrected_becomes_a_fine_tune_of_the_base_on_all_of_i
     (job,) = await jobs(house)
     assert (job["id"], job["suffix"], job["model"]) == (outcome.job_id, BOT, BASE)
     folder = runner(house).folder / job["id"]
+    assert "leave_out: true" in (folder / "finetune.yaml").read_text(), "one long chat stops no retrain"
     train = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     held = [json.loads(line) for line in (folder / "held_out.jsonl").read_text().splitlines()]
     assert len(train) + len(held) == 12
