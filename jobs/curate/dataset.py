@@ -161,7 +161,7 @@ def _split(rows: Sequence[Checked], kept_out: set[str]) -> dict[str, list[Row]]:
     return parts
 
 
-def _sources(rows: Sequence[Checked], kept_out: set[str]) -> list[dict[str, Any]]:
+def _sources(rows: Sequence[Checked], kept_out: set[Any]) -> list[dict[str, Any]]:
     """One entry an example, in a fixed order."""
     examples = {draft.example.id: draft.example for draft, _ in rows}
     return [

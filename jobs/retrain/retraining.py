@@ -18,8 +18,7 @@ from jobs.retrain.config import RetrainConfig
 
 FAILED = ("failed", "cancelled")
 ERASED = 409
-"""What control answers to a dataset, or to a file, whose words were erased since they were read, and to a
-dataset that disagrees on who is held out with another one recorded since."""
+"""What control answers to a dataset, or to a file, whose words were erased since they were read."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def _start(control: ControlClient, bot: str, base: str, curated: Curated, config
     except ControlRefused as refused:
         if refused.status != ERASED:
             raise
-        return Outcome(bot, "waits", f"what it is made of changed meanwhile, so it begins anew: {refused}")
+        return Outcome(bot, "waits", f"people's words were erased meanwhile, so it begins anew: {refused}")
     # After a failure another fine-tune is made; asked for twice, the same one.
     key = f"{claimed['id']}:{claimed['job_id'] or 'first'}:{_attempt(claimed)}"
     try:
