@@ -58,6 +58,9 @@ class FinetuneConfig(JobConfig):
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     max_length: int = Field(1024, ge=8, description="longest row in tokens")
     truncate: bool = Field(False, description="drop the oldest turns of longer rows instead of refusing them")
+    leave_out: bool = Field(
+        False, description="go on without rows that are too long or hold control tokens, and say which"
+    )
     seed: int = Field(0, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="of the base and of the compute")
     checkpoint_every: int = Field(50, ge=1, description="steps between checkpoints")

@@ -36,6 +36,15 @@ class Example:
     supervised: list[bool]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The rows of a file as examples; ``kept`` are their places (from 0), ``left_out`` the other rows."""
+
+    examples: list[Example]
+    kept: list[int]
+    left_out: list[Problem]
+
+
 def encode(
     tokenizer: "PreTrainedTokenizerBase",
     messages: Messages,
@@ -63,23 +72,24 @@ def encode_rows(
     source: str,
     max_length: int | None = None,
     truncate: bool = False,
-) -> list[Example]:
-    """``encode`` for each row of the file ``source``.
+    leave_out: bool = False,
+) -> Encoded:
+    """``encode`` for each row of the file ``source``; ``leave_out`` goes on without unusable ones.
 
     Raises:
-        DatasetError: the rows that cannot be used, by line and reason.
+        DatasetError: the rows that cannot be used, by line and reason; not with ``leave_out``.
     """
     encoder = _Encoder(tokenizer, max_length, truncate)
-    examples: list[Example] = []
-    problems: list[Problem] = []
-    for row in rows:
+    encoded = Encoded([], [], [])
+    for place, row in enumerate(rows):
         try:
-            examples.append(encoder.encode(row.messages, row.tools))
+            encoded.examples.append(encoder.encode(row.messages, row.tools))
+            encoded.kept.append(place)
         except UserError as error:
-            problems.append(Problem(row.line, str(error)))
-    if problems:
-        raise DatasetError(source, problems)
-    return examples
+            encoded.left_out.append(Problem(row.line, str(error), row.source_id))
+    if encoded.left_out and not leave_out:
+        raise DatasetError(source, encoded.left_out)
+    return encoded
 
 
 class _Encoder:

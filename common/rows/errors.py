@@ -10,10 +10,17 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Problem:
-    """One reason why one line (from 1) cannot be used."""
+    """One reason why one line (from 1) cannot be used; ``source_id`` is its row's, where it has one."""
 
     line: int
     reason: str
+    source_id: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Which row, and why: ``line 3 (fb_1) has 2000 tokens, ...``."""
+        origin = f" ({self.source_id})" if self.source_id else ""
+        return f"line {self.line}{origin} {self.reason}"
 
 
 class DatasetError(UserError):

@@ -1,4 +1,8 @@
-"""Which conversations are held out: decided by a hash, so for ever, whatever is added to the dataset."""
+"""Which conversations are held out: decided by a hash, so for ever, whatever is added to the dataset.
+
+Where people's own words are curated, one conversation decides so for all that ask nearly the same, and what
+was decided is recorded (``jobs.curate.sides``).
+"""
 
 import hashlib
 import json

@@ -6,7 +6,7 @@ from common.errors import UserError
 from jobs.curate import tracking
 from jobs.curate.config import CurateOptions
 from jobs.curate.dataset import Curated, build
-from jobs.curate.examples import draft, read
+from jobs.curate.examples import draft, read, sides
 from jobs.curate.personal import Scrubber
 
 
@@ -37,7 +37,7 @@ def curate(control: ControlClient, bot: str, options: CurateOptions) -> Curated:
         TooLittle: nothing is left to train on, or to judge on.
     """
     examples = read(control, bot, unreviewed=options.unreviewed)
-    curated = build(draft(examples), Scrubber(options.keep, options.phone_regions))
+    curated = build(draft(examples), Scrubber(options.keep, options.phone_regions), sides(control, bot))
     logging.get("system").info(
         "curated", bot=bot, examples=len(examples), digest=curated.digest, **curated.figures
     )

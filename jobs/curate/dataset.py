@@ -1,20 +1,23 @@
 """From drafts to the dataset's files: scrubbed, checked, split by conversation; the same bytes each time."""
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import UserError
 from common.rows import ChatRow, Row, held_out, parse_row
-from jobs.curate.duplicates import clusters, question
+from jobs.curate.duplicates import compare, question
 from jobs.curate.examples import Draft
 from jobs.curate.personal import Scrubber
+from jobs.curate.sides import Side, choose
 from jobs.prepare.folder import HELD_OUT, TRAIN, digest, to_json, to_json_lines
 
 PREFERENCES, LABELS = "preferences.jsonl", "labels.jsonl"
 _SAID = frozenset({"content", "text", "arguments", "rejected"})
+_NEITHER = "question: nearly the same as some that are learned from and some that are held out"
 _FILES = {"chat": TRAIN, "preference": PREFERENCES, "label": LABELS}
 
 
@@ -51,15 +54,20 @@ class Curated:
     left_out: list[LeftOut]
 
 
-def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
+def build(drafts: Iterable[Draft], scrubber: Scrubber, recorded: Mapping[str, bool]) -> Curated:
     """Make the dataset.
+
+    ``recorded`` says of the conversations that earlier datasets had, by key, whether they are held out.
 
     Raises:
         TooLittle: nothing is left to train on, or nothing is held out to judge on.
     """
-    rows, left_out = _check(drafts, scrubber)
-    groups = clusters((draft.example.conversation_key, question(row.messages)) for draft, row in rows)
-    kept_out = {key for group in groups if any(held_out(str(key)) for key in group) for key in group}
+    checked, left_out = _check(drafts, scrubber)
+    asked = ((draft.example.conversation_key, question(row.messages)) for draft, row in checked)
+    sides = choose(compare(asked), recorded)
+    rows, neither = _take(checked, sides)
+    left_out += neither
+    kept_out = {key for key, side in sides.items() if side}
     parts = _split(rows, kept_out)
     if not (parts[TRAIN] and parts[HELD_OUT]):
         raise TooLittle(_too_little(len(parts[TRAIN]), len(parts[HELD_OUT]), left_out))
@@ -72,8 +80,7 @@ def build(drafts: Iterable[Draft], scrubber: Scrubber) -> Curated:
         "accepted": _count("accepted", parts[TRAIN] + parts[HELD_OUT]),
         "held_out_corrections": _count("correction", parts[HELD_OUT]),
         "held_out_accepted": _count("accepted", parts[HELD_OUT]),
-        "held_out_as_duplicates": sum(1 for key in kept_out if not held_out(str(key))),
-        "largest_cluster": max(map(len, groups)),
+        "held_out_as_duplicates": sum(1 for key in kept_out if not held_out(key)),
         "personal_data": dict(sorted(scrubber.counts.items())),
         "left_out": len(left_out),
         "left_out_for": dict(sorted(Counter(left.place for left in left_out).items())),
@@ -89,9 +96,17 @@ def manifest(curated: Curated, bot: str) -> bytes:
         "files": {name: digest(content) for name, content in curated.files.items()},
         "figures": curated.figures,
         "left_out": [left.id for left in curated.left_out],  # their reasons may quote them
-        "sources": curated.sources,
+        "sources": origins(curated),
     }
     return to_json(told)
+
+
+def origins(curated: Curated) -> list[dict[str, Any]]:
+    """The sources by ids that we gave: a conversation's key may be a caller's own, such as a mail address."""
+    return [
+        {name: value for name, value in source.items() if name != "conversation_key"}
+        for source in curated.sources
+    ]
 
 
 Checked = tuple[Draft, Row]
@@ -101,12 +116,17 @@ def _check(drafts: Iterable[Draft], scrubber: Scrubber) -> tuple[list[Checked], 
     rows, left_out = [], []
     for draft in sorted(drafts, key=lambda draft: (draft.example.conversation_key, draft.example.id)):
         value = scrub(draft.value, scrubber)
-        origin = {"key": scrubber.scrub(draft.example.conversation_key), "source_id": draft.example.id}
+        origin = {"key": _key(draft.example.conversation_key, scrubber), "source_id": draft.example.id}
         try:
             rows.append((draft, parse_row(0, value | origin)))
         except ValueError as error:
             left_out.append(LeftOut(draft.example.id, draft.kind, str(error)))
     return rows, left_out
+
+
+def _key(given: str, scrubber: Scrubber) -> str:
+    """A conversation's key; of one that a caller chose and that holds personal data, the hash."""
+    return given if scrubber.scrub(given) == given else hashlib.sha256(given.encode()).hexdigest()
 
 
 def scrub(value: Any, scrubber: Scrubber, key: str = "") -> Any:
@@ -119,7 +139,18 @@ def scrub(value: Any, scrubber: Scrubber, key: str = "") -> Any:
     return scrubber.scrub(value) if isinstance(value, str) and key in _SAID else value
 
 
-def _split(rows: Sequence[Checked], kept_out: set[Any]) -> dict[str, list[Row]]:
+def _take(checked: Sequence[Checked], sides: Mapping[str, Side]) -> tuple[list[Checked], list[LeftOut]]:
+    """What is on a side, and what is on none."""
+    taken, neither = [], []
+    for draft, row in checked:
+        if sides[draft.example.conversation_key] is None:
+            neither.append(LeftOut(draft.example.id, draft.kind, _NEITHER))
+        else:
+            taken.append((draft, row))
+    return taken, neither
+
+
+def _split(rows: Sequence[Checked], kept_out: set[str]) -> dict[str, list[Row]]:
     """Rows by file; of a conversation that is held out only the chat rows are kept, to judge on."""
     parts: dict[str, list[Row]] = {name: [] for name in (TRAIN, HELD_OUT, PREFERENCES, LABELS)}
     for draft, row in rows:

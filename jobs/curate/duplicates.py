@@ -9,7 +9,8 @@ to look at, so that a hundred thousand questions take a minute.
 
 import re
 import unicodedata
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 SIMILAR = 0.8
@@ -17,30 +18,51 @@ PIECE = 4
 _CANDIDATES = 0.7  # of the hash, which only estimates: what is looked at may be less alike
 
 
+@dataclass(frozen=True)
+class Questions:
+    """Who asked what: distinct questions, numbered from 0."""
+
+    of: dict[str, set[int]]
+    """What each conversation asked."""
+    askers: list[set[str]]
+    """The conversations that asked each question."""
+    near: list[set[int]]
+    """The questions that are nearly the same as each, itself among them."""
+
+
 def question(messages: Sequence[Mapping[str, Any]]) -> str:
     """What a person asked in a conversation: all user messages."""
     return "\n".join(str(message.get("content") or "") for message in messages if message["role"] == "user")
 
 
-def clusters(asked: Iterable[tuple[Hashable, str]]) -> list[set[Hashable]]:
-    """The names in ``asked`` (name, question), together where questions or names are the same or nearly."""
+def compare(asked: Iterable[tuple[str, str]]) -> Questions:
+    """The questions in ``asked`` (conversation, question), and which of them are nearly the same."""
+    numbers: dict[str, int] = {}
+    questions = Questions({}, [], [])
+    for conversation, text in asked:
+        number = numbers.setdefault(_normal(text), len(numbers))
+        if number == len(questions.askers):
+            questions.askers.append(set())
+        questions.askers[number].add(conversation)
+        questions.of.setdefault(conversation, set()).add(number)
+    questions.near.extend(_near(list(numbers)))
+    return questions
+
+
+def _near(texts: Sequence[str]) -> list[set[int]]:
     from datasketch import MinHash, MinHashLSH
 
-    groups = _Groups()
-    index, seen = MinHashLSH(threshold=_CANDIDATES, num_perm=128), dict[int, tuple[Hashable, str, set[str]]]()
-    for number, (name, text) in enumerate(asked):
-        text = _normal(text)
-        pieces = _pieces(text)
+    index, pieces = MinHashLSH(threshold=_CANDIDATES, num_perm=128), [_pieces(text) for text in texts]
+    near = [{number} for number in range(len(texts))]
+    for number, text in enumerate(texts):
         sketch = MinHash(num_perm=128)
-        sketch.update_batch([piece.encode() for piece in pieces])
-        groups.add(name)
+        sketch.update_batch([piece.encode() for piece in sorted(pieces[number])])
         for other in index.query(sketch):
-            their_name, their_text, their_pieces = seen[other]
-            if _alike(pieces, their_pieces) and _numbers(text) == _numbers(their_text):
-                groups.join(name, their_name)
+            if _alike(pieces[number], pieces[other]) and _numbers(text) == _numbers(texts[other]):
+                near[number].add(other)
+                near[other].add(number)
         index.insert(number, sketch)
-        seen[number] = name, text, pieces
-    return groups.all()
+    return near
 
 
 def _normal(text: str) -> str:
@@ -57,22 +79,3 @@ def _alike(one: set[str], other: set[str]) -> bool:
 
 def _numbers(text: str) -> set[str]:
     return {word for word in text.split() if any(character.isdigit() for character in word)}
-
-
-class _Groups:
-    """Disjoint sets that grow together."""
-
-    def __init__(self) -> None:
-        self._of: dict[Hashable, set[Hashable]] = {}
-
-    def add(self, name: Hashable) -> None:
-        self._of.setdefault(name, {name})
-
-    def join(self, one: Hashable, other: Hashable) -> None:
-        kept, gone = sorted((self._of[one], self._of[other]), key=len, reverse=True)
-        if kept is not gone:
-            kept |= gone
-            self._of.update(dict.fromkeys(gone, kept))
-
-    def all(self) -> list[set[Hashable]]:
-        return list({id(group): group for group in self._of.values()}.values())

@@ -75,6 +75,16 @@ def read(control: ControlClient, bot: str, *, unreviewed: bool = False) -> list[
     return list(found.values())
 
 
+def sides(control: ControlClient, bot: str) -> dict[str, bool]:
+    """Which conversations earlier datasets of ``bot`` had, by key: True where they are held out.
+
+    Raises:
+        ControlUnavailable, ControlRefused.
+    """
+    recorded = control.get(f"/onggi/v1/bots/{bot}/sides")
+    return dict.fromkeys(recorded["learned"], False) | dict.fromkeys(recorded["held_out"], True)
+
+
 def draft(examples: Iterable[Example]) -> Iterator[Draft]:
     """The rows of ``examples``, which are in the order of their last change.
 

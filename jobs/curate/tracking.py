@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.registry import limit_patience
-from jobs.curate.dataset import Curated
+from jobs.curate.dataset import Curated, origins
 from jobs.prepare.folder import TRAIN
 
 _DIGEST = 36
@@ -52,7 +52,7 @@ def _log(client: Any, experiment: str, bot: str, curated: Curated) -> str:
     client.log_inputs(
         run_id, [DatasetInput(_entity(bot, curated), [InputTag("mlflow.data.context", "training")])]
     )
-    client.log_dict(run_id, {"digest": curated.digest, "sources": curated.sources}, "curate/manifest.json")
+    client.log_dict(run_id, {"digest": curated.digest, "sources": origins(curated)}, "curate/manifest.json")
     client.set_terminated(run_id)
     return run_id
 

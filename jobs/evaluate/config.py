@@ -57,6 +57,7 @@ class EvaluateConfig(JobConfig):
     answer_tokens: int = Field(64, ge=1, description="longest of those answers in tokens")
     max_length: int = Field(1024, ge=8, description="longest row in tokens, as in training")
     truncate: bool = Field(False, description="drop the oldest turns of longer rows instead of refusing them")
+    leave_out: bool = Field(False, description="go on without rows that cannot be used, as in training")
 
     store_url: Annotated[str, Environment("STORE_URL")] = Field(
         "./.onggi/store", description="object store that holds the version's files"

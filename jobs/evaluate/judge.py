@@ -117,15 +117,25 @@ def load_sets(config: EvaluateConfig, version: Version, work: Path) -> Sets:
     """Held-out and regression rows, encoded as training encoded its own."""
     tokenizer = load_tokenizer(version.base)
 
-    def load(address: str) -> Rows:
-        path = fetch_rows(address, work)
-        return load_rows(path, tokenizer, max_length=config.max_length, truncate=config.truncate)
+    def load(address: str, *, leave_out: bool) -> Rows:
+        return load_rows(
+            fetch_rows(address, work),
+            tokenizer,
+            max_length=config.max_length,
+            truncate=config.truncate,
+            leave_out=leave_out,
+        )
 
-    held_out = None if config.data is None else load(config.data)
+    held_out = load(config.data, leave_out=config.leave_out) if config.data else Rows([], [])
     opinions = encode_opinions(
-        held_out.rows if held_out else [], tokenizer, max_length=config.max_length, truncate=config.truncate
+        held_out.rows,
+        tokenizer,
+        max_length=config.max_length,
+        truncate=config.truncate,
+        leave_out=config.leave_out,
     )
-    return Sets(held_out, opinions, load(config.regression))
+    regression = load(config.regression, leave_out=False)
+    return Sets(held_out if held_out.rows else None, opinions, regression)
 
 
 def adapter_folder(config: EvaluateConfig, version: Version, store: Store, work: Path) -> Path | None:

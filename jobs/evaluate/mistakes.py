@@ -47,20 +47,31 @@ class Opinions:
 
 
 def encode_opinions(
-    rows: Sequence[ChatRow], tokenizer: "PreTrainedTokenizerBase", *, max_length: int, truncate: bool
+    rows: Sequence[ChatRow],
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    max_length: int,
+    truncate: bool,
+    leave_out: bool,
 ) -> Opinions:
     """Encode what is compared as the rows themselves; a rejected answer was never learned, and may be longer.
+
+    With ``leave_out`` an opinion counts for nothing whose rejected answer cannot be encoded.
 
     Raises:
         UserError: rows that cannot be used, by line and reason.
     """
-    places = [place for place, row in enumerate(rows) if row.opinion]
-    corrected = [place for place in places if _rejected(rows[place])]
-    alone = [_only_last(rows[place]) for place in places]
+    corrected = [place for place, row in enumerate(rows) if _rejected(row)]
     instead = [_instead(rows[place]) for place in corrected]
+    source = "the answers that held-out rows reject"
+    wrong = encode_rows(tokenizer, instead, source=source, leave_out=leave_out)
+    rejected = dict(zip([corrected[kept] for kept in wrong.kept], wrong.examples, strict=True))
+    places = [
+        place for place, row in enumerate(rows) if row.opinion and (place in rejected or not _rejected(row))
+    ]
+    alone = [_only_last(rows[place]) for place in places]
     answers = encode_rows(tokenizer, alone, source="held-out rows", max_length=max_length, truncate=truncate)
-    rejected = encode_rows(tokenizer, instead, source="the answers that held-out rows reject")
-    return Opinions(places, answers, dict(zip(corrected, rejected, strict=True)))
+    return Opinions(places, answers.examples, rejected)
 
 
 def outcomes(vllm: Vllm, opinions: Opinions, held_out: Scored, models: Models) -> dict[int, Outcome]:

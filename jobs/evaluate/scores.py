@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from common import logging
 from common.chat import Example, encode_rows
 from common.rows import ChatRow, read_rows
 from jobs.evaluate.vllm_client import Floats, Vllm
@@ -75,15 +76,21 @@ class Scored:
         return Losses(keys, np.array([float(mask.sum()) for mask in masks]), *sums)
 
 
-def load_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", *, max_length: int, truncate: bool) -> Rows:
-    """Read and encode the chat rows at ``path``.
+def load_rows(
+    path: Path, tokenizer: "PreTrainedTokenizerBase", *, max_length: int, truncate: bool, leave_out: bool
+) -> Rows:
+    """Read and encode the chat rows at ``path``; with ``leave_out`` those that can be, if any.
 
     Raises:
-        UserError: rows that cannot be used, by line and reason.
+        UserError: rows that cannot be used, by line and reason; not with ``leave_out``.
     """
     rows = read_rows(path).chat_rows()
-    examples = encode_rows(tokenizer, rows, source=str(path), max_length=max_length, truncate=truncate)
-    return Rows(rows, examples)
+    encoded = encode_rows(
+        tokenizer, rows, source=str(path), max_length=max_length, truncate=truncate, leave_out=leave_out
+    )
+    for problem in encoded.left_out:
+        logging.get("system").warning("row_left_out", reason=problem.sentence)
+    return Rows([rows[place] for place in encoded.kept], encoded.examples)
 
 
 def supervised_logprobs(vllm: Vllm, model: str, examples: Sequence[Example]) -> list[Floats]:

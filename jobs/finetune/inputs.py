@@ -12,14 +12,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.chat import Example, encode_rows, pad_id, template_hash
+from common.chat import Encoded, Example, encode_rows, pad_id, template_hash
 from common.errors import UserError
 from common.finetune_config import FinetuneConfig
 from common.models import BaseModel, resolve
-from common.rows import Dataset, read_rows
+from common.rows import Dataset, DatasetError, read_rows
 from common.storage import fetch
 from jobs.finetune.memory import check_fits
 from jobs.finetune.model import load_tokenizer
+
+_SHOWN = 5
+"""Rows that were left out and are named; all are counted."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Rows:
     pad_id: int
     template: str
     """Hash of the chat template."""
+    left_out: str
+    """Which rows were left out and why, in a sentence; empty where none was."""
 
 
 def read_sources(config: FinetuneConfig, world_size: int) -> Sources:
@@ -93,32 +98,48 @@ def encode(config: FinetuneConfig, sources: Sources) -> Rows:
     """The rows as token ids with their supervised positions, once it is sure that they fit the GPU.
 
     Raises:
-        DatasetError: rows that are too long or that the template cannot render, each by its line.
+        DatasetError: rows that are too long or that the template cannot render, each by its line; where
+            such rows are left out, none was left to learn from.
         TooBigError: this process has a GPU, and its memory is not enough.
     """
     tokenizer = load_tokenizer(sources.base)
+    training = _encode(config, tokenizer, sources.dataset, config.data)
+    if not training.examples:
+        raise DatasetError(config.data, training.left_out)
+    validation = _encode(config, tokenizer, sources.validation, config.validation)
     rows = Rows(
-        training=_encode(config, tokenizer, sources.dataset, config.data),
-        validation=_encode(config, tokenizer, sources.validation, config.validation),
+        training=training.examples,
+        validation=validation.examples,
         pad_id=pad_id(tokenizer),
         template=template_hash(tokenizer),
+        left_out=" ".join(_left_out(training, "learned from") + _left_out(validation, "held out")),
     )
     check_fits(config, sources.base, rows.training, sources.identity.world_size)
     return rows
 
 
-def _encode(
-    config: FinetuneConfig, tokenizer: Any, dataset: Dataset | None, source: str | None
-) -> list[Example]:
+def _encode(config: FinetuneConfig, tokenizer: Any, dataset: Dataset | None, source: str | None) -> Encoded:
     if not dataset or not source:
-        return []
+        return Encoded([], [], [])
     return encode_rows(
         tokenizer,
         dataset.chat_rows(),
         source=source,
         max_length=config.max_length,
         truncate=config.truncate,
+        leave_out=config.leave_out,
     )
+
+
+def _left_out(encoded: Encoded, purpose: str) -> list[str]:
+    """A sentence about those of the rows to be ``purpose`` that were left out; none where none was."""
+    problems = encoded.left_out
+    if not problems:
+        return []
+    shown = [problem.sentence for problem in problems[:_SHOWN]]
+    more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    total = len(problems) + len(encoded.examples)
+    return [f"{len(problems)} of {total} rows to be {purpose} were left out: {'; '.join([*shown, *more])}."]
 
 
 def _read(address: str) -> Dataset:

@@ -36,6 +36,7 @@ def finetune(config: FinetuneConfig, world: World) -> Result | None:
             with world.agreement():
                 rows = encode(config, sources)
                 if lead:
+                    lead.read(rows)
                     held.enter_context(lead.begun())
             Run(config, world, sources, rows, lead).train()
         with world.agreement():

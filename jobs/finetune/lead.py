@@ -9,7 +9,7 @@ from common.errors import UserError
 from common.finetune_config import FinetuneConfig
 from common.storage import open_store
 from jobs.finetune.checkpoint import Checkpoint, Checkpoints, State
-from jobs.finetune.inputs import Identity, Sources
+from jobs.finetune.inputs import Identity, Rows, Sources
 from jobs.finetune.metrics import MetricsFile, StepMetrics, last_epoch_loss
 from jobs.finetune.model import save_adapter
 from jobs.finetune.output import Output
@@ -48,6 +48,11 @@ class Lead:
         """Whether an earlier process trained to the end; registering may still be left."""
         return self.result is not None
 
+    def read(self, rows: Rows) -> None:
+        """Note what of the rows was left out."""
+        if rows.left_out:
+            self.log.warning("rows_left_out", sentence=rows.left_out, job_id=self.config.job_id)
+
     @contextmanager
     def begun(self) -> Iterator[None]:
         """Keep other processes out of the output folder, and make it ready.
@@ -79,10 +84,10 @@ class Lead:
                 self.tracker.send(self.metrics.steps)
         self.metrics.close()
 
-    def keep(self, trainer: Trainer, template: str, before: float | None, after: float | None) -> None:
+    def keep(self, trainer: Trainer, rows: Rows, before: float | None, after: float | None) -> None:
         """Save the adapter, tell MLflow and write the result: the run is done from there on."""
         save_adapter(trainer.trainable, self.sources.base, self.output.adapter)
-        self.result = self._figures(trainer, template, before, after)
+        self.result = self._figures(trainer, rows, before, after)
         names = ("adapter_config.json", "README.md")
         files = [self.output.metrics, *(self.output.adapter / name for name in names)]
         self.tracker.finish(self.metrics.steps, self.result, files)
@@ -154,7 +159,7 @@ class Lead:
             job_id=self.config.job_id,
         )
 
-    def _figures(self, trainer: Trainer, template: str, before: float | None, after: float | None) -> Result:
+    def _figures(self, trainer: Trainer, rows: Rows, before: float | None, after: float | None) -> Result:
         steps = self.metrics.steps
         tokens = sum(step.tokens for step in steps)
         return Result(
@@ -165,7 +170,7 @@ class Lead:
             rank=self.config.rank,
             precision=trainer.trainable.precision,
             dataset_digest=self.sources.dataset.digest,
-            chat_template_hash=template,
+            chat_template_hash=rows.template,
             identity=asdict(self.sources.identity),
             steps=trainer.step,
             train_loss=last_epoch_loss(steps),
@@ -177,4 +182,5 @@ class Lead:
             job_id=self.config.job_id,
             metadata=self.config.metadata,
             run_id=self.tracker.run_id,
+            left_out=rows.left_out,
         )

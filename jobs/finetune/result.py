@@ -37,6 +37,8 @@ class Result:
     metadata: dict[str, str]
     run_id: str | None
     """MLflow's, where there is one."""
+    left_out: str = ""
+    """Which rows were left out and why, in a sentence."""
     version: str | None = None
     """The registered version, such as ``support-bot@7``."""
 

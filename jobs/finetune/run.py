@@ -39,7 +39,7 @@ class Run:
             trainer.run_to_end()
         validation_loss = self._validation_loss(trainer.trainable)
         if self.lead:
-            self.lead.keep(trainer, self.rows.template, base_loss, validation_loss)
+            self.lead.keep(trainer, self.rows, base_loss, validation_loss)
 
     def _settle_threads(self, checkpoint: Checkpoint | None) -> int:
         """Every process sums over as many threads as the leader did when the run began."""

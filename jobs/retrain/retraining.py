@@ -159,8 +159,12 @@ def _upload(control: ControlClient, bot: str, claim: str, curated: Curated) -> d
 def _request(
     bot: str, base: str, claim: str, curated: Curated, files: dict[str, str], config: RetrainConfig
 ) -> dict[str, Any]:
-    """The fine-tune: the base on the whole dataset, never an earlier adapter; one seed for the same rows."""
-    recipe = {"onggi": {"recipe": config.recipe}} if config.recipe else {}
+    """The fine-tune: the base on the whole dataset, never an earlier adapter; one seed for the same rows.
+
+    One chat that is too long for the recipe, or that quotes a control token, must not stop it: only the
+    fine-tune has the base's tokenizer, and leaves such a row out.
+    """
+    recipe = {"recipe": config.recipe} if config.recipe else {}
     return {
         "model": base,
         "training_file": files[TRAIN],
@@ -168,5 +172,5 @@ def _request(
         "suffix": bot,
         "seed": int(curated.digest.removeprefix("sha256:")[:7], 16),
         "metadata": {"retrain": claim, "dataset": curated.digest, "author": config.author},
-        **recipe,
+        "onggi": {"leave_out": True, **recipe},
     }

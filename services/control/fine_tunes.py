@@ -220,7 +220,7 @@ def _config(
     if "batch_size" in auto:
         values["batch_size"] = auto["batch_size"]
     values["learning_rate"] = rate * auto.get("learning_rate_multiplier", 1.0)
-    ours = request.onggi.model_dump(exclude_none=True, include={"rank", "max_length"})
+    ours = request.onggi.model_dump(exclude_none=True, include={"rank", "max_length", "leave_out"})
     values |= ours | ({"method": "qlora"} if request.onggi.quantization else {})
     try:
         FinetuneConfig(

@@ -65,8 +65,8 @@ def evaluate_command(folder: JobFolder, spec: JobSpec, version: str) -> list[str
     if "max_length" in spec.config:
         options["--max-length"] = str(spec.config["max_length"])
     words = [word for pair in options.items() for word in pair]
-    truncate = ["--truncate"] if spec.config.get("truncate") else []
-    return [sys.executable, "-m", "jobs.evaluate", *words, *truncate]
+    switches = [f"--{name.replace('_', '-')}" for name in ("truncate", "leave_out") if spec.config.get(name)]
+    return [sys.executable, "-m", "jobs.evaluate", *words, *switches]
 
 
 def _run_steps(folder: JobFolder) -> None:
@@ -87,6 +87,8 @@ def _run_steps(folder: JobFolder) -> None:
 def _keep_result(folder: JobFolder) -> None:
     result = folder.result()
     folder.update(version=result.get("version"), trained_tokens=result.get("trained_tokens"))
+    if result.get("left_out"):
+        folder.record(result["left_out"], "warn")
     folder.record(f"Version {result.get('version')} is registered.")
 
 

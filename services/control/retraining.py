@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.openai_errors import OpenAIError, not_found
-from services.control import serving
+from services.control import serving, sides
 from services.control.context import Control
 from services.control.fine_tunes import require_runner
 from services.control.runner import FINISHED, Job, RetrainRun
@@ -42,10 +42,12 @@ async def record(session: AsyncSession, caller: Caller, request: DatasetCreate) 
     """Keep what a dataset is made of, and which files will hold it; said again, it says the same.
 
     Raises:
-        OpenAIError: 404, there is no such bot; 409, some of these words were erased since they were read.
+        OpenAIError: 404, there is no such bot; 409, some of these words were erased since they were read, or
+            another dataset put their conversations on the other side.
     """
     await serving.find(session, request.bot)
     await _check_sources(session, request)
+    await sides.check(session, request)
     keys = {name: f"{request.retrain_id}:{name}" for name in request.files}
     ids = {name: keyed_id("file-", caller.person_id, key) for name, key in keys.items()}
     return await retrains.record(

@@ -69,6 +69,8 @@ class JobStatus(BaseModel):
     error: JobError | None = None
     version: str | None = None
     trained_tokens: int | None = None
+    left_out: str = ""
+    """Which rows were left out and why, in a sentence."""
 
 
 class JobEvent(BaseModel):

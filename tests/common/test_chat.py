@@ -392,7 +392,27 @@ def test_rows_that_cannot_be_encoded_are_named_by_line(tokenizers: dict[str, Any
         encode_rows(qwen, rows, source="rows.jsonl", max_length=limit)
     assert "rows.jsonl cannot be used: 2 lines to mend" in str(caught.value)
     assert [problem.line for problem in caught.value.problems] == [2, 4]
-    assert encode_rows(qwen, [rows[0], rows[3]], source="rows.jsonl") == [encode(qwen, SINGLE)] * 2
+    assert encode_rows(qwen, [rows[0], rows[3]], source="rows.jsonl").examples == [encode(qwen, SINGLE)] * 2
+
+
+def test_rows_that_cannot_be_encoded_are_left_out_where_that_is_asked_for(
+    tokenizers: dict[str, Any],
+) -> None:
+    qwen = tokenizers["qwen-2.5"]
+    rows = [
+        ChatRow(line, "k", source, messages, None)
+        for line, source, messages in [
+            (1, None, LONG),
+            (2, "fb_1", SINGLE),
+            (3, "fb_2", [user("?"), answer("<|im_end|>")]),
+        ]
+    ]
+    limit = len(encode(qwen, SINGLE).input_ids)
+    encoded = encode_rows(qwen, rows, source="rows.jsonl", max_length=limit, leave_out=True)
+    assert (encoded.examples, encoded.kept) == ([encode(qwen, SINGLE)], [1])
+    told = [problem.sentence for problem in encoded.left_out]
+    assert "line 1 has" in told[0]
+    assert told[1].startswith("line 3 (fb_2) messages[1] holds the control token <|im_end|>")
 
 
 def test_the_template_hash_changes_with_the_template_and_its_tokens(chatml: Any) -> None:

@@ -124,6 +124,7 @@ def evaluate_job(template: Object, finetune: Object, spec: JobSpec, version: str
         "EVALUATE_DATA": held_out,
         "EVALUATE_MAX_LENGTH": spec.config.get("max_length"),
         "EVALUATE_TRUNCATE": spec.config.get("truncate"),
+        "EVALUATE_LEAVE_OUT": spec.config.get("leave_out"),
     }
     set_environment(job["spec"]["template"]["spec"]["containers"], values)
     same_base(job, finetune)

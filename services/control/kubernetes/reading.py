@@ -119,7 +119,11 @@ def status(tune: FineTune, result: Mapping[str, Any]) -> JobStatus:
     if first.state != "succeeded":
         return first
     known = first.model_copy(
-        update={"version": result.get("version"), "trained_tokens": result.get("trained_tokens")}
+        update={
+            "version": result.get("version"),
+            "trained_tokens": result.get("trained_tokens"),
+            "left_out": result.get("left_out", ""),
+        }
     )
     if known.version is None and spec(tune).bot:
         sentence = "jobs.finetune ended well and left no version in STORE_URL: do its pods have control's?"

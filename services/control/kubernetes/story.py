@@ -24,6 +24,8 @@ def told_by_objects(tune: FineTune, status: JobStatus) -> Told:
             told |= _told_by_pod(pod, step, ended=reading.end(job) is not None)
     if status.version:
         at = reading.seconds((reading.condition(tune.finetune, "Complete") or {}).get("lastTransitionTime"))
+        if status.left_out:
+            told["left_out"] = _event(at or 0.0, status.left_out, "warn")
         told["registered"] = _event(at or 0.0, f"Version {status.version} is registered.")
         if tune.held_out is None:
             told["unjudged"] = _event(at or 0.0, NOTHING_TO_JUDGE_ON, "warn")

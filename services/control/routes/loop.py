@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from services.control import examples, opinions, retraining, serving
+from services.control import examples, opinions, retraining, serving, sides
 from services.control.dependencies import (
     CallerDep,
     ControlDep,
@@ -27,6 +27,7 @@ from services.control.shapes.loop import (
     RetrainRequest,
     RetrainUpdate,
     ReviewItem,
+    Sides,
 )
 from services.database.queries import examples as queries
 from services.database.queries import retrains
@@ -101,6 +102,12 @@ async def list_retrains(
 async def get_progress(bot: str, control: ControlDep, _: ReaderDep) -> Any:
     """How far a bot is from its next retrain."""
     return await retraining.progress(control, bot)
+
+
+@router.get("/bots/{bot}/sides", response_model=Sides)
+async def get_sides(bot: str, session: ReadSession, _: OwnerOrJobDep) -> Any:
+    """Which conversations earlier datasets of a bot learned from and which they held out."""
+    return await sides.show(session, bot)
 
 
 @router.post("/bots/{bot}/retrain", response_model=RetrainBegun)

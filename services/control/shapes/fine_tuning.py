@@ -47,6 +47,10 @@ class OnggiOptions(Given):
         default=None, description="nf4 keeps the base in 4 bits (QLoRA)"
     )
     max_length: int | None = Field(default=None, ge=8)
+    leave_out: bool | None = Field(
+        default=None,
+        description="go on without rows that are too long or hold control tokens; an event says which",
+    )
     node_class: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9][a-z0-9._-]*$",

@@ -127,6 +127,15 @@ class Source(Given):
     held_out: bool
 
 
+class Sides(Shown):
+    """On which side the conversations of a bot's datasets are, by their keys, for every later dataset."""
+
+    object: Literal["bot.sides"] = "bot.sides"
+    bot: str
+    learned: list[str]
+    held_out: list[str]
+
+
 FileName = Literal["train.jsonl", "heldout.jsonl", "preferences.jsonl", "labels.jsonl"]
 
 

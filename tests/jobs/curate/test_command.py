@@ -31,6 +31,6 @@ async def test_it_writes_a_folder_to_look_at_and_tells_what_was_left_out(
     assert {source["id"] for source in manifest["sources"]} == ids
     assert manifest["digest"] == read_rows(tmp_path / "out" / "train.jsonl").digest
     held = read_rows(tmp_path / "out" / "heldout.jsonl").rows
-    assert {row.key for row in held} == {
-        source["conversation_key"] for source in manifest["sources"] if source["held_out"]
+    assert {row.source_id for row in held} == {
+        source["id"] for source in manifest["sources"] if source["held_out"]
     }

@@ -1,6 +1,8 @@
 """From examples, as control hands them out, to a dataset's files."""
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from jobs.prepare.folder import HELD_OUT, TRAIN
 
 TRAINED = [f"talk {number}" for number in range(50) if not held_out(f"talk {number}")]
 KEPT_OUT = [f"talk {number}" for number in range(50) if held_out(f"talk {number}")]
+NOTHING: Mapping[str, bool] = MappingProxyType({})
 
 
 def said(name: str, key: str, **changes: Any) -> Said:
@@ -49,13 +52,13 @@ def chosen(name: str, key: str, choice: str) -> Chosen:
     )
 
 
-def dataset(*examples: Example) -> Curated:
+def dataset(*examples: Example, recorded: Mapping[str, bool] = NOTHING) -> Curated:
     """Of ``examples`` and two corrections that make it one at all."""
     others = [
         said("otters", TRAINED[-1], correction="Rivers."),
         said("badgers", KEPT_OUT[-1], correction="Woods."),
     ]
-    return build(draft([*examples, *others]), Scrubber())
+    return build(draft([*examples, *others]), Scrubber(), recorded)
 
 
 def rows(curated: Curated, name: str) -> dict[str, Any]:
@@ -134,17 +137,41 @@ def test_a_held_out_conversation_is_judged_on_and_nothing_of_it_is_trained_on() 
     assert told["fb_otters"] is False
 
 
-def test_a_cluster_of_near_duplicates_with_a_held_out_member_is_held_out_whole() -> None:
-    question = "Could you tell me when the workshop on Bramble Lane opens, please"
-    ask = [[{"role": "user", "content": question + mark}] for mark in ("?", "!", "")]
-    curated = dataset(
-        said("a", TRAINED[0], correction="At nine.", messages=ask[0]),
-        said("b", KEPT_OUT[0], correction="At 9.", messages=ask[1]),
-        said("c", TRAINED[1], correction="At nine o'clock.", messages=ask[2]),
+QUESTION = "Could you tell me when the workshop on Bramble Lane opens, please"
+
+
+def ask(ending: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": QUESTION + ending}]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_who_asks_nearly_the_same_joins_the_side_that_is_recorded(held: bool) -> None:
+    examples = [
+        said("a", TRAINED[0], correction="At nine.", messages=ask("?")),
+        said("b", KEPT_OUT[0], correction="At 9.", messages=ask("!")),
+        said("c", TRAINED[1], correction="At nine o'clock.", messages=ask("")),
         said("d", TRAINED[1], rating=1),  # of the same conversation as c
+    ]
+    curated = dataset(*examples, recorded={TRAINED[0]: held})
+    assert {"fb_a", "fb_b", "fb_c", "fb_d"} <= rows(curated, HELD_OUT if held else TRAIN).keys()
+    assert curated.figures["held_out_as_duplicates"] == (2 if held else 0)
+
+
+def test_what_is_near_to_both_sides_is_on_neither_and_told_by_its_id() -> None:
+    curated = dataset(
+        said("a", "a", correction="At nine.", messages=ask("?")),
+        said("b", "b", correction="At 9.", messages=ask("!")),
+        said("c", "c", rating=1, messages=ask("")),
+        recorded={"a": True, "b": False},
     )
-    assert {"fb_a", "fb_b", "fb_c", "fb_d"} <= rows(curated, HELD_OUT).keys()
-    assert curated.figures["held_out_as_duplicates"] == 2
+    assert not {"fb_a", "fb_c"} & {source["id"] for source in curated.sources}
+    assert "fb_b" in rows(curated, TRAIN)
+    assert {left.id for left in curated.left_out} == {"fb_a", "fb_c"}
+    assert curated.figures["left_out_for"] == {
+        "chat: question": 2,
+        "label: question": 1,
+        "preference: question": 1,
+    }
 
 
 def test_the_same_words_give_the_same_bytes_in_any_order_and_other_words_another_digest() -> None:
@@ -183,6 +210,14 @@ def test_personal_data_is_gone_from_every_file_and_counted() -> None:
     assert curated.figures["personal_data"]["PHONE_NUMBER"] >= 4
 
 
+def test_conversations_whose_ids_are_mail_addresses_stay_apart() -> None:
+    one, two = "kim@example.com", "lee@example.com"
+    curated = dataset(said("a", one, correction="1"), said("b", two, correction="2"))
+    keys = {row["key"] for name in (TRAIN, HELD_OUT) for row in rows(curated, name).values()}
+    assert len(keys) == 4
+    assert not any("example" in key for key in keys)
+
+
 def test_what_cannot_be_a_row_is_left_out_with_its_reason() -> None:
     picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
     curated = dataset(said("a", TRAINED[0], correction="A cat.", messages=picture))
@@ -205,4 +240,4 @@ def test_what_cannot_be_a_row_is_left_out_with_its_reason() -> None:
 )
 def test_too_little_is_a_sentence(examples: list[Example], words: str) -> None:
     with pytest.raises(TooLittle, match=words):
-        build(draft(examples), Scrubber())
+        build(draft(examples), Scrubber(), {})

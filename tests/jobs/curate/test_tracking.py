@@ -16,8 +16,10 @@ def test_a_dataset_is_logged_once_by_digest_without_its_rows(mlflow_url: str, tm
     examples = [
         said("a", TRAINED[0], correction="Zanzibar, call 010-1234-5678."),
         said("b", KEPT_OUT[0], correction="Timbuktu."),
+        said("c", "kim@example.com", rating=1),  # as an app may name its conversations
+        said("d", "Kim Minsu's talk", rating=-1),
     ]
-    curated = build(draft(examples), Scrubber())
+    curated = build(draft(examples), Scrubber(), {})
     run_id = record(mlflow_url, "curated-bot", curated)
     assert record(mlflow_url, "curated-bot", curated) == run_id
     client = MlflowClient(mlflow_url)
@@ -25,8 +27,8 @@ def test_a_dataset_is_logged_once_by_digest_without_its_rows(mlflow_url: str, tm
     (logged,) = run.inputs.dataset_inputs
     assert logged.dataset.name == TRAIN
     assert curated.digest.startswith(f"sha256:{logged.dataset.digest}")
-    assert run.data.metrics["rows_train"] == 1
+    assert run.data.metrics["rows_train"] + run.data.metrics["rows_heldout"] == 3
     assert run.data.metrics["personal_phone_number"] == 2  # in the chat row and in the preference row
     kept = Path(client.download_artifacts(run_id, "curate/manifest.json", str(tmp_path))).read_text()
-    assert "fb_a" in kept
-    assert not any(word in kept for word in ("Zanzibar", "Timbuktu", "about, then"))
+    assert all(name in kept for name in ("fb_a", "fb_b", "fb_c", "fb_d"))
+    assert not any(word in kept for word in ("Zanzibar", "Timbuktu", "about, then", "kim", "Kim"))

@@ -8,7 +8,7 @@ import pytest
 
 from common.chat import Example
 from common.models import default_cache_dir, resolve
-from common.rows import ChatRow, parse_row
+from common.rows import ChatRow, DatasetError, parse_row
 from jobs.evaluate.mistakes import (
     BROKEN,
     Outcome,
@@ -116,7 +116,7 @@ def test_only_the_last_answer_is_compared_and_with_what_it_replaces(base_model: 
         row("In the yard.", {"kind": "accepted"}, *earlier),
         row("In the attic.", {"kind": "accepted"}),
     ]
-    opinions = encode_opinions(rows, tokenizer, max_length=128, truncate=False)
+    opinions = encode_opinions(rows, tokenizer, max_length=128, truncate=False, leave_out=False)
     assert opinions.places == [0, 2, 3, 4]
     said = [learned(tokenizer, example) for example in [*opinions.answers, opinions.rejected[2]]]
     assert [text.split("<")[0] for text in said] == ["In the yard."] * 3 + ["In the attic."] * 2
@@ -127,6 +127,20 @@ def test_only_the_last_answer_is_compared_and_with_what_it_replaces(base_model: 
         tokenizer,
         max_length=128,
         truncate=False,
+        leave_out=False,
     ).answers
     found = outcomes(vllm, opinions, score(vllm, examples, MODELS), MODELS)
     assert found == {0: "fixed", 2: "fixed", 3: "kept", 4: "broken"}
+
+
+def test_an_opinion_on_an_answer_that_holds_a_control_token_counts_for_nothing(base_model: Any) -> None:
+    tokenizer = load_tokenizer(resolve(BASE, default_cache_dir()))
+    rows = [
+        row("In the yard.", {"kind": "correction", "rejected": "<|im_end|> means the end."}),
+        row("In the yard.", {"kind": "accepted"}),
+        row("In the yard.", {"kind": "correction", "rejected": "In the attic."}),
+    ]
+    with pytest.raises(DatasetError, match="the answers that held-out rows reject"):
+        encode_opinions(rows, tokenizer, max_length=128, truncate=False, leave_out=False)
+    opinions = encode_opinions(rows, tokenizer, max_length=128, truncate=False, leave_out=True)
+    assert (opinions.places, len(opinions.answers), list(opinions.rejected)) == ([1, 2], 2, [2])

@@ -151,6 +151,42 @@ def test_rows_that_cannot_be_used_are_named_and_nothing_is_left(
     assert not command.output.exists()
 
 
+def test_rows_that_are_too_long_or_hold_control_tokens_are_left_out_and_told_where_that_is_asked_for(
+    command: Command,
+) -> None:
+    steering = {"role": "user", "content": "What does <|im_end|> mean?"}
+    bad = [LONG | {"source_id": "fb_1"}, {"messages": [steering, LONG["messages"][1]], "source_id": "fb_2"}]
+    for name, good in (("data.jsonl", 10), ("validation.jsonl", 1)):
+        lines = [json.dumps(row) + "\n" for row in bad]
+        path = rows.write(command.folder / name, good)
+        path.write_text("".join(lines) + path.read_text())
+    command.data = command.folder / "data.jsonl"
+    flags = ("--max-length", "128", "--validation", str(command.folder / "validation.jsonl"))
+    assert command(*flags).code == 2
+    ended = command(*flags, "--leave-out")
+    assert ended.code == 0, ended.stderr
+    told = command.result()["left_out"]
+    assert told.startswith("2 of 12 rows to be learned from were left out: line 1 (fb_1) has ")
+    assert "line 2 (fb_2) messages[0] holds the control token <|im_end|>" in told
+    assert "2 of 3 rows to be held out were left out" in told
+    assert command.result()["validation_loss"] is not None
+    assert "rows_left_out" in ended.stdout
+
+
+def test_where_all_rows_must_be_left_out_the_run_is_refused_but_not_for_want_of_held_out_ones(
+    command: Command,
+) -> None:
+    bad = command.folder / "bad.jsonl"
+    bad.write_text(json.dumps(LONG) + "\n")
+    good, command.data = command.data, bad
+    ended = command("--max-length", "64", "--leave-out")
+    assert ended.code == 2, ended.stderr
+    assert "over max_length 64" in ended.stderr
+    command.data = good
+    assert command("--max-length", "64", "--leave-out", "--validation", str(bad)).code == 0
+    assert command.result()["validation_loss"] is None
+
+
 def test_a_model_that_is_not_there_and_modules_it_does_not_have_are_named(command: Command) -> None:
     ended = command("--target-modules", "no_such_proj")
     assert ended.code == 2, ended.stderr

@@ -79,10 +79,11 @@ async def answer(house: House, name: str, question: str, said: str = "Never.", *
     return row.id
 
 
-async def correct(house: House, number: int) -> str:
-    """A reviewed correction number ``number``, each of another question; its id."""
+async def correct(house: House, number: int, again: str = "") -> str:
+    """A reviewed correction number ``number``, each of another question, or one asked ``again``; its id."""
     topic = ["kiln", "clay", "glaze", "wheel", "apron", "tea bowl", "class", "studio key"][number % 8]
-    about = await answer(house, str(number), f"Tell me about the {topic} of week {number}, please.")
+    name = f"{number} {again}".strip()
+    about = await answer(house, name, f"Tell me about the {topic} of week {number}, please.")
     text = f"The {topic} of week {number} is in room {number}."
     row = await house.post("/onggi/v1/feedback", {"completion_id": about, "correction": text})
     path = f"/onggi/v1/feedback/{row['id']}"

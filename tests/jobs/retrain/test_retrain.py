@@ -15,7 +15,7 @@ from jobs.prepare.folder import TRAIN
 from jobs.retrain import __main__ as command
 from jobs.retrain.config import RetrainConfig
 from jobs.retrain.retraining import Outcome, retrain
-from services.control.job_folder import JobFolder
+from services.control.job_folder import HELD_OUT, JobFolder
 from services.control.settings import ROOT, ControlSettings
 from services.database.tables import Feedback
 from tests.jobs.retrain.conftest import BOT, correct, end, playing, runner
@@ -48,6 +48,7 @@ async def test_what_people_corrected_becomes_a_fine_tune_of_the_base_on_all_of_i
     (job,) = await jobs(house)
     assert (job["id"], job["suffix"], job["model"]) == (outcome.job_id, BOT, BASE)
     folder = runner(house).folder / job["id"]
+    assert "leave_out: true" in (folder / "finetune.yaml").read_text(), "one long chat stops no retrain"
     train = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     held = [json.loads(line) for line in (folder / "held_out.jsonl").read_text().splitlines()]
     assert len(train) + len(held) == 12
@@ -83,6 +84,28 @@ async def test_nothing_begins_below_the_minimum_nor_for_words_that_were_learned_
     assert (second.state, len(await jobs(house))) == ("started", 1)
 
 
+async def test_whoever_was_held_out_or_learned_from_stays_there_when_others_ask_the_same(
+    house: House, control: ControlClient
+) -> None:
+    await say(house, 12)
+    first = await run(control)
+    before = {name: _keys(house, first, name) for name in (TRAIN, HELD_OUT)}
+    end(house, str(first.job_id), "succeeded")
+    for copy in ("again", "once more", "and again"):
+        for number in range(12):
+            await correct(house, number, copy)
+    second = await run(control)
+    assert second.state == "started", second
+    for name, keys in before.items():
+        now = _keys(house, second, name)
+        assert now == keys | {f"{key} {copy}" for key in keys for copy in ("again", "once more", "and again")}
+
+
+def _keys(house: House, outcome: Outcome, name: str) -> set[str]:
+    lines = (runner(house).folder / str(outcome.job_id) / name).read_text().splitlines()
+    return {json.loads(line)["key"] for line in lines}
+
+
 @both_databases
 async def test_schedulers_that_run_at_once_start_one_fine_tune(house: House, control: ControlClient) -> None:
     await say(house, 12)
@@ -116,7 +139,7 @@ async def test_one_that_was_killed_at_any_request_is_gone_on_with_and_leaves_not
     house: House, control: ControlClient
 ) -> None:
     await say(house, 12)
-    requests = 9  # progress, examples, claim, three files, dataset, fine-tune, its id
+    requests = 10  # progress, examples, sides, claim, three files, dataset, fine-tune, its id
     for last in range(1, requests + 1):
         with pytest.raises(Killed):
             await asyncio.to_thread(retrain, Dying(house, last), BOT, ENOUGH, NOON)

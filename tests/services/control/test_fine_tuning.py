@@ -56,7 +56,7 @@ async def test_a_fine_tune_by_the_openai_sdk_ends_as_a_judged_version(registered
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 4}}},
         seed=7,
         metadata={"why": "a test"},
-        extra_body={"onggi": {"rank": 8, "quantization": "nf4", "max_length": 256}},
+        extra_body={"onggi": {"rank": 8, "quantization": "nf4", "max_length": 256, "leave_out": True}},
     )
     assert (made.object, made.model, made.seed, made.metadata) == (
         "fine_tuning.job", BASE, 7, {"why": "a test"},
@@ -77,6 +77,7 @@ async def test_a_fine_tune_by_the_openai_sdk_ends_as_a_judged_version(registered
     assert [event.message for event in events if event.type == "message"][::-1] == [
         "The job is queued.",
         "Step finetune began.",
+        "1 of 2 rows to be learned from were left out: line 1 is too long.",
         "Version sdk-bot@1 is registered.",
         "Step evaluate began.",
         "The job is done.",

@@ -167,6 +167,22 @@ def test_a_fine_tune_is_two_jobs_and_runs_until_the_second_ends(
     assert not (Path(settings.store_url) / "jobs" / ID).exists(), "nobody's words stay behind"
 
 
+def test_rows_that_were_left_out_are_told_and_the_second_job_leaves_such_out_too(
+    runner: KubernetesRunner, cluster: FakeApiServer, settings: ControlSettings, tmp_path: Path
+) -> None:
+    start(runner, tmp_path, config=spec().config | {"leave_out": True})
+    assert environment(cluster.jobs[ID])["FINETUNE_LEAVE_OUT"] == "true"
+    pod = cluster.start_pod(ID)
+    left_out = "1 of 9 rows to be learned from were left out: line 2 (fb_1) is too long."
+    leave_result(settings, left_out=left_out)
+    cluster.end_pod(pod, 0)
+    cluster.end_job(ID)
+    runner.tick()
+    assert environment(cluster.jobs[f"{ID}-evaluate"], "evaluate")["EVALUATE_LEAVE_OUT"] == "true"
+    [told] = [event for event in runner.events(ID) if event.message == left_out]
+    assert told.level == "warn"
+
+
 def test_the_first_job_says_everything_that_its_pod_needs(
     runner: KubernetesRunner, cluster: FakeApiServer, tmp_path: Path
 ) -> None:

@@ -195,6 +195,57 @@ async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> 
     assert (after["corrections"], after["last"]["dataset_digest"]) == (1, DIGEST)
 
 
+def _dataset(owner: str, number: int, **held_out: bool) -> dict[str, Any]:
+    """A dataset with an opinion of each conversation."""
+    sources = [
+        {"kind": "feedback", "id": f"fb_{key}", "person_id": owner, "conversation_key": key, "held_out": held}
+        for key, held in held_out.items()
+    ]
+    digest = f"sha256:{number:064x}"
+    named = {"digest": digest, "bot": BOT, "retrain_id": f"retrain_{number}", "sources": sources}
+    return named | {"figures": {}, "files": ["train.jsonl", "heldout.jsonl"]}
+
+
+async def _opinions(house: House, owner: str, *keys: str) -> None:
+    async with house.database.session() as session:
+        for key in keys:
+            session.add(Feedback(id=f"fb_{key}", person_id=owner, bot=BOT, conversation_key=key, rating=1))
+
+
+@both_databases
+async def test_a_conversation_that_was_in_a_dataset_is_on_the_same_side_in_all_later_ones(
+    house: House,
+) -> None:
+    owner = await _bot(house)
+    await _opinions(house, owner, "a", "b", "c")
+    path = f"/onggi/v1/bots/{BOT}/sides"
+    await house.post("/onggi/v1/datasets", _dataset(owner, 1, a=True, b=False), key=JOB_TOKEN)
+    for moved in (_dataset(owner, 2, a=False, b=False), _dataset(owner, 2, c=False, b=True)):
+        status, error = await house.refusal("POST", "/onggi/v1/datasets", json=moved, key=JOB_TOKEN)
+        assert (status, error["code"]) == (409, "recorded_otherwise")
+    await house.post("/onggi/v1/datasets", _dataset(owner, 2, c=True, b=False), key=JOB_TOKEN)
+    async with house.database.session() as session:  # the side outlives the words
+        await session.delete(await session.get(Feedback, "fb_a"))
+    recorded = await house.get(path, key=JOB_TOKEN)
+    assert (recorded["learned"], recorded["held_out"]) == (["b"], ["a", "c"])
+    _, member = await house.member()
+    assert (await house.refusal("GET", path, key=member))[0] == 403
+    assert (await house.refusal("GET", "/onggi/v1/bots/nobody/sides", key=JOB_TOKEN))[0] == 404
+
+
+@both_databases
+async def test_of_two_datasets_at_once_that_disagree_one_is_recorded(house: House) -> None:
+    owner = await _bot(house)
+    await _opinions(house, owner, "a")
+    path, headers = "/onggi/v1/datasets", {"Authorization": f"Bearer {JOB_TOKEN}"}
+    made = [_dataset(owner, number, a=number % 2 == 0) for number in range(8)]
+    answers = await asyncio.gather(*(house.http.post(path, json=one, headers=headers) for one in made))
+    taken = {
+        one["sources"][0]["held_out"] for one, answer in zip(made, answers, strict=True) if answer.is_success
+    }
+    assert len(taken) == 1
+
+
 @both_databases
 async def test_schedulers_that_claim_one_dataset_at_once_all_get_the_same_retrain(house: House) -> None:
     await _bot(house)

@@ -16,6 +16,7 @@ def main() -> None:
     for name in ("version", "data", "regression", "vllm-url", "output"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--max-length", type=int, default=1024)
+    parser.add_argument("--leave-out", action="store_true")
     given = parser.parse_args()
     rows = len(read_rows(Path(given.data)).rows)
     version = VersionName.parse(given.version)
