@@ -4,8 +4,8 @@ Found by what is missing, so that it does not matter when a dataset was recorded
 went on, or by a restored backup.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +16,7 @@ from services.database.tables import Bot, Dataset, File, Retrain, Version, now
 
 
 class Loss(NamedTuple):
-    """A dataset with erased sources; ``learned`` says whether one of them was trained on, not held out."""
+    """A dataset with erased sources; ``learned`` says whether one of them was in the training file."""
 
     bot: str
     digest: str
@@ -33,9 +33,14 @@ async def losses(session: AsyncSession) -> list[Loss]:
     for row in rows:
         lost = [source for source in row.sources if source["id"] not in there]
         if lost:
-            learned = not all(source["held_out"] for source in lost)
-            found.append(Loss(row.bot, row.digest, _files(row), learned))
+            found.append(Loss(row.bot, row.digest, _files(row), any(map(_is_learned, lost))))
     return found
+
+
+async def learned_from_lost(session: AsyncSession, row: Dataset) -> bool:
+    """Whether a rating in the training file of ``row`` was erased: only then is it other rows without it."""
+    learned = [str(source["id"]) for source in row.sources if _is_learned(source)]
+    return len(await existing(session, learned)) < len(set(learned))
 
 
 async def settle(session: AsyncSession, lost: Iterable[Loss]) -> list[Version]:
@@ -102,6 +107,12 @@ async def _unclaim(session: AsyncSession, loss: Loss) -> None:
     """A claim's files are made once under its name; now that they are gone, it takes another claim."""
     claim = delete(Retrain).where(Retrain.bot == loss.bot, Retrain.dataset_digest == loss.digest)
     await session.execute(claim.where(Retrain.state == "claimed"))
+
+
+def _is_learned(source: Mapping[str, Any]) -> bool:
+    """Whether a dataset's source is in its training file, which no blind choice ever is."""
+    learned = source.get("learned")
+    return bool(source["kind"] == "feedback" and not source["held_out"] if learned is None else learned)
 
 
 def _files(row: Dataset) -> tuple[str, ...]:
