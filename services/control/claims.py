@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from common.openai_errors import OpenAIError, not_found
 from services.control.context import Control
 from services.control.runner import FINISHED, Job, State
 from services.control.shapes.loop import RetrainClaim
-from services.database.queries import bots, retrains
+from services.database.queries import bots, losses, retrains
 from services.database.tables import Retrain, new_id, now
 
 ENDED_BADLY: frozenset[State] = frozenset({"failed", "cancelled"})
@@ -41,14 +43,14 @@ async def claim(control: Control, request: RetrainClaim) -> Retrain:
             _tell(row, fine_tune(row, jobs))
         mine = next((row for row in rows if row.dataset_digest == request.dataset_digest), None)
         others = [row for row in rows if row is not mine]
+        gone = mine is not None and await _files_go(session, mine)
         waits = (
-            _lost(request, mine)
+            _lost(request, None if gone else mine)
             or (mine and _settled(mine, fine_tune(mine, jobs), force=request.force))
             or _occupied(request.bot, others, jobs, asked, control.settings.claim_seconds)
         )
         if not waits:
-            session.add(mine := _again(mine) if mine else _new(request))
-            return mine
+            return await _give(session, request, mine, gone=gone)
     raise OpenAIError(409, waits, param="dataset_digest", code="retrain_waits")
 
 
@@ -100,6 +102,12 @@ def under_way(jobs: Iterable[Job], bot: str) -> Job | None:
     return next(going, None)
 
 
+async def _files_go(session: AsyncSession, row: Retrain) -> bool:
+    """Whether an erasure deletes a claim's files, although the rows to learn from are the same without it."""
+    dataset = await retrains.dataset(session, row.bot, row.dataset_digest)
+    return dataset is not None and await losses.has_lost(session, dataset)
+
+
 def _lost(request: RetrainClaim, mine: Retrain | None) -> str | None:
     """Why a claim cannot be gone on with."""
     if request.retrain_id is None or (mine and mine.id == request.retrain_id):
@@ -142,16 +150,19 @@ def _tell(row: Retrain, job: Job | None) -> None:
         row.state, row.job_id, row.updated_at = "started", job.spec.id, now()
 
 
-def _again(row: Retrain) -> Retrain:
-    """The claim, heard of now; ``job_id`` stays the fine-tune that failed, which another is to follow."""
-    row.state, row.updated_at = "claimed", now()
-    return row
-
-
-def _new(request: RetrainClaim) -> Retrain:
-    return Retrain(
+async def _give(session: AsyncSession, request: RetrainClaim, row: Retrain | None, *, gone: bool) -> Retrain:
+    """The claim, made or heard of now; ``job_id`` stays the fine-tune that failed, which another follows."""
+    if row and not gone:
+        row.state, row.updated_at = "claimed", now()
+        return row
+    if row:  # its files are gone, and are made once under its name
+        await session.delete(row)
+        await session.flush()
+    made = Retrain(
         id=new_id("retrain_"), bot=request.bot, dataset_digest=request.dataset_digest, author=request.author
     )
+    session.add(made)
+    return made
 
 
 def _ended(sentence: str) -> str:

@@ -28,11 +28,13 @@ class Remains:
     """What erased words may have been copied to.
 
     ``files`` in the store, each with the time when it was deleted, or None where a row is yet to come; of
-    these ``uploads`` were uploaded by hand. ``versions`` were trained or judged on datasets that held some.
+    these ``uploads`` were uploaded by hand, and ``unread`` are of datasets that held none in their training
+    and validation files. ``versions`` were trained or judged on datasets that held some there.
     """
 
     files: Mapping[str, datetime | None]
     uploads: set[str]
+    unread: set[str]
     versions: Sequence[Version]
 
 
@@ -70,7 +72,7 @@ async def _delete_rows(control: Control, remains: Remains) -> None:
         return
     for job in await asyncio.to_thread(control.runner.list):
         learned, judged_on = file_at(job.spec.training_file), file_at(job.spec.validation_file or "")
-        if remains.files.keys() & {learned, judged_on}:
+        if (remains.files.keys() - remains.unread) & {learned, judged_on}:
             await _once(control, job.spec.id, partial(_forget, control.runner, job))
             if job.status.state not in FINISHED:
                 async with control.database.session() as session:

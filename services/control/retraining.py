@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.openai_errors import OpenAIError, not_found
-from services.control import claims, serving
+from services.control import claims, erasing, serving
 from services.control.context import Control
 from services.control.fine_tunes import require_runner
 from services.control.runner import Job, RetrainRun
@@ -43,13 +43,16 @@ async def record(control: Control, caller: Caller, request: DatasetCreate) -> Da
 
     Raises:
         OpenAIError: 404, there is no such bot; 409, some of these words were erased since they were read.
-            The claim is given up then: what is made anew is another dataset.
+            The claim is given up then: what is made anew is another dataset. Or an erasure still has files of
+            an earlier claim to delete, which are found by this record.
     """
     try:
         async with control.database.session() as session:
             await serving.find(session, request.bot)
             await _check_sources(session, request)
-            return await retrains.record(session, _row(caller, request))
+            row = _row(caller, request)
+            await _check_files(control, session, row)
+            return await retrains.record(session, row)
     except OpenAIError:
         async with control.database.session() as session:
             await retrains.give_up(session, request.retrain_id)
@@ -77,6 +80,14 @@ async def _check_sources(session: AsyncSession, request: DatasetCreate) -> None:
     if gone := len(set(ids)) - len(await lineage.existing(session, ids)):
         message = f"{gone} of these ratings were erased since they were read: make the dataset anew."
         raise OpenAIError(409, message, param="sources", code="erased_meanwhile")
+
+
+async def _check_files(control: Control, session: AsyncSession, row: Dataset) -> None:
+    known = await retrains.dataset(session, row.bot, row.digest)
+    replaced = known is not None and known.training_file != row.training_file
+    if replaced and erasing.EVERYTHING not in control.erased:
+        message = "The files of an earlier claim of these rows are still to be erased: ask again in a minute."
+        raise OpenAIError(409, message, param="files", code="erasing")
 
 
 async def dataset(session: AsyncSession, bot: str, digest: str) -> Dataset:

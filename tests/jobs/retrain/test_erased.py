@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.control_client import ControlClient
+from jobs.retrain.config import RetrainConfig
 from services.control import erasing
 from services.database.tables import Comparison, Version, now
 from tests.jobs.retrain.conftest import BOT, answer, correct, end, runner
@@ -132,15 +133,40 @@ async def test_an_erasure_of_what_nothing_was_trained_on_leaves_versions_and_mak
         await correct(house, number)
     person_id = await dislike_and_choose(house)
     begun = await run(control)
-    await register(house, 1, str(begun.job_id))
     assert {path.parent.name for path in holding(house)} == {"files"}
     told = (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).json()
     assert (told["feedback"], told["comparisons"], told["versions"]) == (THEIRS, THEIRS, [])
     assert holding(house) == []
+    job = await house.get(f"/v1/fine_tuning/jobs/{begun.job_id}")
+    assert job["status"] == "queued"  # it reads none of their words, and goes on
+    await register(house, 1, str(begun.job_id))
+    await erasing.settle(house.control)
     assert await states(house) == {f"{BOT}@1": ("passed", False)}
     progress = await house.get(f"/onggi/v1/bots/{BOT}/progress")
     assert (progress["erased"], progress["due_for_erasure"], progress["corrections"]) == ([], False, 0)
     assert (await run(control)).sentence == "0 of 10 corrections until the next retrain"
+
+
+async def test_rows_that_failed_and_lost_nothing_to_learn_from_can_be_tried_again(
+    house: House, control: ControlClient
+) -> None:
+    """Their files went with what else was in the dataset, so they are uploaded anew."""
+    for number in range(OTHERS):
+        await correct(house, number)
+    person_id = await dislike_and_choose(house)
+    first = await run(control)
+    end(house, str(first.job_id), "failed")
+    assert (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).is_success
+    assert f"Fine-tune {first.job_id} failed" in (await run(control)).sentence
+    force = RetrainConfig(force=True)
+    house.control.erased.discard(erasing.EVERYTHING)
+    assert "still to be erased: ask again" in (await run(control, force)).sentence
+    await erasing.keep_settling(house.control)
+    second = await run(control, force)
+    assert second.state == "started", second
+    digests = {row["dataset_digest"] for row in (await house.get("/onggi/v1/retrains"))["data"]}
+    assert len(digests) == 1
+    assert holding(house) == []
 
 
 async def test_what_a_retrain_would_not_change_is_not_due(house: House, control: ControlClient) -> None:
