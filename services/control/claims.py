@@ -54,6 +54,16 @@ async def claim(control: Control, request: RetrainClaim) -> Retrain:
     raise OpenAIError(409, waits, param="dataset_digest", code="retrain_waits")
 
 
+async def tell(control: Control, jobs: Sequence[Job]) -> None:
+    """Write down the fine-tunes of retrains that were killed before they could."""
+    async with control.database.read() as session:
+        if not any(fine_tune(row, jobs) for row in await retrains.claimed(session)):
+            return
+    async with control.database.session() as session:
+        for row in await retrains.claimed(session, lock=True):
+            _tell(row, fine_tune(row, jobs))
+
+
 async def fine_tunes(control: Control) -> Sequence[Job]:
     """The runner's fine-tunes, the newest first; none where it has none."""
     return await asyncio.to_thread(control.runner.list) if control.runner else []

@@ -14,6 +14,12 @@ async def of(session: AsyncSession, bot: str) -> Sequence[Retrain]:
     return (await session.scalars(rows, execution_options={"populate_existing": True})).all()
 
 
+async def claimed(session: AsyncSession, *, lock: bool = False) -> Sequence[Retrain]:
+    """The retrains of every bot that became no fine-tune so far; ``lock`` keeps others from changing them."""
+    rows = select(Retrain).where(Retrain.state == "claimed").order_by(Retrain.id)
+    return (await session.scalars(rows.with_for_update() if lock else rows)).all()
+
+
 async def change(
     session: AsyncSession, retrain_id: str, state: RetrainState, job_id: str | None, reason: str | None
 ) -> Retrain | None:

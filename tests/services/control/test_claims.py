@@ -11,7 +11,7 @@ from services.control.job_folder import JobFolder
 from services.control.local_runner import LocalRunner
 from services.database.queries import bots
 from services.database.tables import Retrain
-from tests.services.control.conftest import BASE, JOB_TOKEN, House, rows
+from tests.services.control.conftest import BASE, JOB_TOKEN, House, rows, until
 
 BOT = "support-bot"
 FIRST, SECOND = (f"sha256:{digit * 64}" for digit in "12")
@@ -117,6 +117,19 @@ async def test_a_fine_tune_that_nobody_had_time_to_tell_of_is_known(house: House
     end(house, job_id, "succeeded")
     assert f"Nothing was said since {job_id}" in await refusal(house, FIRST)
     await claim(house, SECOND)
+
+
+@both_databases
+async def test_a_fine_tune_that_nobody_had_time_to_tell_of_is_written_down(house: House) -> None:
+    first = await claim(house, FIRST)
+    job_id = await fine_tune(house, first, told=False)
+
+    async def told() -> Any:
+        return (await house.get(CLAIMS))["data"][0]["state"] == "started"
+
+    await until(told)
+    (row,) = (await house.get(CLAIMS))["data"]
+    assert (row["id"], row["job_id"]) == (first["id"], job_id)
 
 
 async def test_a_fine_tune_that_began_since_they_were_listed_is_waited_for(
