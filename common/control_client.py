@@ -25,11 +25,12 @@ class ControlUnavailable(UserError):
 
 
 class ControlRefused(UserError):
-    """Control answered and said no, with HTTP status ``status``."""
+    """Control answered and said no, with HTTP status ``status``; ``reason`` is its own sentence."""
 
-    def __init__(self, sentence: str, status: int) -> None:
+    def __init__(self, sentence: str, status: int, reason: str = "") -> None:
         super().__init__(sentence)
         self.status = status
+        self.reason = reason or sentence
 
 
 class ControlClient:
@@ -102,8 +103,9 @@ class ControlClient:
                 if answer.is_success:
                     return dict(answer.json())
                 if answer.status_code < 500 and answer.status_code != 429:
-                    sentence = f"control at {self._url} refused {path}: {_message(answer.text)}"
-                    raise ControlRefused(sentence, answer.status_code)
+                    reason = _message(answer.text)
+                    sentence = f"control at {self._url} refused {path}: {reason}"
+                    raise ControlRefused(sentence, answer.status_code, reason)
                 trouble = f"{answer.status_code}: {_message(answer.text)}"
             if pause is not None:
                 time.sleep(pause)

@@ -162,8 +162,9 @@ def _split(rows: Sequence[Checked], kept_out: set[str]) -> dict[str, list[Row]]:
 
 
 def _sources(rows: Sequence[Checked], kept_out: set[Any]) -> list[dict[str, Any]]:
-    """One entry an example, in a fixed order."""
+    """One entry an example, in a fixed order; ``learned`` says whether it is in the training file."""
     examples = {draft.example.id: draft.example for draft, _ in rows}
+    chats = {draft.example.id for draft, row in rows if row.kind == "chat"}
     return [
         {
             "kind": example.kind,
@@ -171,6 +172,7 @@ def _sources(rows: Sequence[Checked], kept_out: set[Any]) -> list[dict[str, Any]
             "person_id": example.person_id,
             "conversation_key": example.conversation_key,
             "held_out": example.conversation_key in kept_out,
+            "learned": example.id in chats and example.conversation_key not in kept_out,
         }
         for _, example in sorted(examples.items())
     ]

@@ -16,9 +16,8 @@ from jobs.curate.dataset import Curated, TooLittle
 from jobs.prepare.folder import HELD_OUT, TRAIN
 from jobs.retrain.config import RetrainConfig
 
-FAILED = ("failed", "cancelled")
-ERASED = 409
-"""What control answers to a dataset, or to a file, whose words were erased since they were read."""
+CONFLICT = 409
+"""What control answers to a claim that must wait or was settled, and to words erased since they were read."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,9 @@ def not_yet(progress: dict[str, Any], config: RetrainConfig, now: datetime) -> s
     if config.force:
         return None
     minimum = config.minimum or int(progress["needed"])
-    if not progress["erased"] and progress["corrections"] < minimum:
-        return f"{progress['corrections']} of {minimum} corrections until the next retrain"
+    if not progress["due_for_erasure"] and progress["corrections"] < minimum:
+        count = f"{progress['corrections']} of {minimum} corrections until the next retrain"
+        return f"{count}. {progress['failed']}" if progress["failed"] else count
     if not config.is_quiet(now):
         return f"it is due, and begins in the quiet hours, {config.quiet_hours} {config.timezone}"
     if config.gpu_hours is not None and progress["gpu_hours"] >= config.gpu_hours:
@@ -83,56 +83,37 @@ def describe(curated: Curated) -> str:
 
 
 def _start(control: ControlClient, bot: str, base: str, curated: Curated, config: RetrainConfig) -> Outcome:
-    claim = {"bot": bot, "dataset_digest": curated.digest, "author": config.author}
-    claimed = control.post("/onggi/v1/retrains", claim)
-    if claimed["state"] != "claimed" and (ended := _ended(control, claimed, config)):
-        return Outcome(bot, "waits", ended, claimed["job_id"])
+    try:
+        claimed = _claim(control, bot, curated.digest, config)
+        files = _upload(control, bot, claimed["id"], curated)
+        # Whoever was held up so long that another took over, or lost words to an erasure, is told so here.
+        claimed = _claim(control, bot, curated.digest, config, claimed["id"])
+    except ControlRefused as refused:
+        if refused.status != CONFLICT:
+            raise
+        return Outcome(bot, "waits", refused.reason)
+    return _begin(control, bot, _request(bot, base, claimed["id"], curated, files, config), claimed, curated)
+
+
+def _claim(
+    control: ControlClient, bot: str, digest: str, config: RetrainConfig, going_on_with: str | None = None
+) -> dict[str, Any]:
+    claim = {"bot": bot, "dataset_digest": digest, "author": config.author, "force": config.force}
+    return control.post("/onggi/v1/retrains", claim | {"retrain_id": going_on_with})
+
+
+def _begin(
+    control: ControlClient, bot: str, request: dict[str, Any], claimed: dict[str, Any], curated: Curated
+) -> Outcome:
+    """Ask for the fine-tune; after one that failed it is another, and asked for twice the same one."""
     path = f"/onggi/v1/retrains/{claimed['id']}"
     try:
-        files = _upload(control, bot, claimed["id"], curated)
+        job = control.post("/v1/fine_tuning/jobs", request, f"{claimed['id']}:{claimed['job_id'] or 'first'}")
     except ControlRefused as refused:
-        if refused.status != ERASED:
-            raise
-        return Outcome(bot, "waits", f"people's words were erased meanwhile, so it begins anew: {refused}")
-    # After a failure another fine-tune is made; asked for twice, the same one.
-    key = f"{claimed['id']}:{claimed['job_id'] or 'first'}:{_attempt(claimed)}"
-    try:
-        job = control.post(
-            "/v1/fine_tuning/jobs", _request(bot, base, claimed["id"], curated, files, config), key
-        )
-    except ControlRefused as refused:
-        control.patch(path, {"state": "refused", "reason": str(refused)})
-        return Outcome(bot, "refused", str(refused))
+        control.patch(path, {"state": "refused", "reason": refused.reason})
+        return Outcome(bot, "refused", refused.reason)
     control.patch(path, {"state": "started", "job_id": job["id"]})
     return Outcome(bot, "started", f"fine-tune {job['id']} on {describe(curated)}", job["id"])
-
-
-def _attempt(claimed: dict[str, Any]) -> str:
-    """What was refused is asked for anew, and not answered from memory."""
-    return str(claimed["updated_at"]) if claimed["state"] == "refused" else ""
-
-
-def _ended(control: ControlClient, claimed: dict[str, Any], config: RetrainConfig) -> str | None:
-    """Why a dataset that was trained on, or refused, is not trained on again; None when it is to be."""
-    if claimed["state"] == "refused":
-        reason = f"it was refused before: {claimed['reason']}; mend that and use force"
-        return None if config.force else reason
-    job = _job(control, claimed["job_id"])
-    if job["status"] not in FAILED:
-        return f"nothing was said since {claimed['job_id']}, which learned from the same rows"
-    if config.force:
-        return None
-    why = (job["error"] or {}).get("message", f"it was {job['status']}")
-    return f"fine-tune {claimed['job_id']} on the same rows failed: {why} Mend that and use force"
-
-
-def _job(control: ControlClient, job_id: str) -> dict[str, Any]:
-    try:
-        return control.get(f"/v1/fine_tuning/jobs/{job_id}")
-    except ControlRefused as refused:
-        if refused.status != 404:
-            raise
-        return {"status": "succeeded"}  # its record is gone, what it made is not
 
 
 def _upload(control: ControlClient, bot: str, claim: str, curated: Curated) -> dict[str, str]:

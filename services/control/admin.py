@@ -6,6 +6,7 @@ The one thing that is begun here is a retrain, which decides nothing.
 import hashlib
 import time
 from collections import deque
+from collections.abc import Iterable
 from types import new_class
 from typing import Any
 
@@ -13,13 +14,16 @@ from fastapi import FastAPI
 from sqladmin import Admin, ModelView, action
 from sqladmin.authentication import AuthenticationBackend
 from sqladmin.fields import SelectField
+from sqladmin.pagination import Pagination
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from common import logging
 from common.openai_errors import OpenAIError
-from services.control import retraining
+from common.storage import StorageUnavailable
+from services.control import claims, retraining
 from services.control.context import Control
+from services.control.runner import RunnerUnavailable
 from services.control.settings import ControlSettings
 from services.database import credentials
 from services.database.tables import (
@@ -119,6 +123,28 @@ async def _retrain(_: ModelView, request: Request) -> Response:
     return RedirectResponse(request.url_for("admin:list", identity="retrain"), 303)
 
 
+async def _list_retrains(page: ModelView, request: Request) -> Pagination:
+    found = await ModelView.list(page, request)
+    await _tell_failures(request, found.rows)
+    return found
+
+
+async def _show_retrain(page: ModelView, request: Request) -> Any:
+    row = await ModelView.get_object_for_details(page, request)
+    await _tell_failures(request, [row] if row else [])
+    return row
+
+
+async def _tell_failures(request: Request, rows: Iterable[Retrain]) -> None:
+    """Why fine-tunes failed is in the runner's record; of the rows only what is shown here is changed."""
+    try:
+        jobs = await claims.fine_tunes(request.app.state.control)
+    except (RunnerUnavailable, StorageUnavailable):
+        return  # the table is there all the same
+    for row in rows:
+        row.reason = claims.failure(row, claims.fine_tune(row, jobs)) or row.reason
+
+
 VIEWS: list[type[ModelView]] = [
     _view(Person, "People", "user", "id name email role created_at disabled_at", **_PERSON_FORM),
     _view(Invite, "Invites", "envelope", "id role person_id created_at expires_at used_at used_by"),
@@ -158,7 +184,14 @@ VIEWS: list[type[ModelView]] = [
         "id person_id bot first_version second_version choice created_at chosen_at",
     ),
     _view(Dataset, "Datasets", "table", "digest bot figures training_file validation_file created_at"),
-    _view(Retrain, "Retrains", "rotate", "id bot state job_id reason author dataset_digest updated_at"),
+    _view(
+        Retrain,
+        "Retrains",
+        "rotate",
+        "id bot state job_id reason author dataset_digest updated_at",
+        list=_list_retrains,
+        get_object_for_details=_show_retrain,
+    ),
     _view(Tombstone, "Tombstones", "eraser", "id kind subject author created_at"),
 ]
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from common import logging
 from common.openai_errors import OpenAIError
 from common.storage import StorageUnavailable
-from services.control import erasing, repair, uploads
+from services.control import claims, erasing, repair, uploads
 from services.control.context import Control
 from services.control.fine_tune_views import estimate_finish, result_file_id
 from services.control.fine_tunes import incoming_folder
@@ -44,7 +44,10 @@ async def running(control: Control) -> AsyncIterator[None]:
 
 
 async def look_after_jobs(control: Control) -> None:
-    """One round: start what is queued, see to what died, keep the figures of what has ended."""
+    """One round: start what is queued, see to what died, keep the figures of what has ended.
+
+    A fine-tune whose retrain was killed before it told of it is written down for it.
+    """
     if control.runner is None:
         return
     await asyncio.to_thread(control.runner.tick)
@@ -54,6 +57,7 @@ async def look_after_jobs(control: Control) -> None:
         kept = await files.existing(session, list(finished))
     for file_id in finished.keys() - kept:
         await _keep_results(control, control.runner, finished[file_id], file_id)
+    await claims.tell(control, jobs)
 
 
 async def tell_gateways(control: Control) -> None:

@@ -13,7 +13,7 @@ from common.openai_errors import OpenAIError
 from common.registry import RegistryUnavailable
 from common.storage import StorageUnavailable
 from services.control.context import Control
-from services.control.datasets import file_key
+from services.control.datasets import file_at, file_key
 from services.control.runner import FINISHED, Job, Runner, RunnerUnavailable
 from services.database import tombstones
 from services.database.queries import losses
@@ -28,11 +28,13 @@ class Remains:
     """What erased words may have been copied to.
 
     ``files`` in the store, each with the time when it was deleted, or None where a row is yet to come; of
-    these ``uploads`` were uploaded by hand. ``versions`` were trained or judged on datasets that held some.
+    these ``uploads`` were uploaded by hand, and ``unread`` are of datasets that held none in their training
+    and validation files. ``versions`` were trained or judged on datasets that held some there.
     """
 
     files: Mapping[str, datetime | None]
     uploads: set[str]
+    unread: set[str]
     versions: Sequence[Version]
 
 
@@ -69,13 +71,14 @@ async def _delete_rows(control: Control, remains: Remains) -> None:
     if control.runner is None:
         return
     for job in await asyncio.to_thread(control.runner.list):
-        if remains.files.keys() & {job.spec.training_file, job.spec.validation_file}:
+        learned, judged_on = file_at(job.spec.training_file), file_at(job.spec.validation_file or "")
+        if (remains.files.keys() - remains.unread) & {learned, judged_on}:
             await _once(control, job.spec.id, partial(_forget, control.runner, job))
             if job.status.state not in FINISHED:
                 async with control.database.session() as session:
                     await losses.cancelled(session, job.spec.id)
-        if remains.uploads & {job.spec.training_file, job.spec.validation_file}:
-            await _mark(control, job)
+        if remains.uploads & {learned, judged_on}:
+            await _mark(control, job, learned=learned in remains.uploads)
 
 
 def _forget(runner: Runner, job: Job) -> None:
@@ -84,11 +87,11 @@ def _forget(runner: Runner, job: Job) -> None:
     runner.forget_rows(job.spec.id)
 
 
-async def _mark(control: Control, job: Job) -> None:
-    """What was trained on an upload that is gone is known by its fine-tune."""
+async def _mark(control: Control, job: Job, *, learned: bool) -> None:
+    """What was trained, or (not ``learned``) judged, on an upload that is gone is known by its fine-tune."""
     async with control.database.session() as session:
         versions = await losses.of_jobs(session, [job.spec.id])
-        losses.mark(versions, learned=True)
+        losses.mark(versions, learned=learned)
     await _delete_answers(control, versions)
 
 

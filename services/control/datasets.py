@@ -16,6 +16,15 @@ def file_key(file_id: str) -> str:
     return f"files/{file_id}"
 
 
+def file_at(address: str) -> str:
+    """The id of the uploaded file at ``address``, as a Job of kubectl's names it; an id is its own.
+
+    Whatever is before it: ``s3://onggi/files/<id>`` and ``$(STORE_URL)/files/<id>`` are one file, and no two
+    files have one id.
+    """
+    return address.rstrip("/").rpartition("/")[2]
+
+
 def prepare(store: Store, training: File, validation: File | None, folder: Path) -> int:
     """Fill ``folder`` with train.jsonl and held_out.jsonl; returns the number of rows held out. Blocks.
 

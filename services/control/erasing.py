@@ -138,7 +138,9 @@ async def _remains(session: AsyncSession, graves: Sequence[Tombstone], lost: Seq
     versions = await losses.settle(session, lost)
     uploads = await erasing.uploads(session, graves)
     ids = {file for loss in lost for file in loss.files} | uploads
-    return Remains(files=await files.deletions(session, ids), uploads=uploads, versions=versions)
+    unread = {file for loss in lost if not loss.read for file in loss.files} - uploads
+    deletions = await files.deletions(session, ids)
+    return Remains(files=deletions, uploads=uploads, unread=unread, versions=versions)
 
 
 async def _finish(control: Control, rows: Sequence[Tombstone], erased: Erased) -> Erasure:

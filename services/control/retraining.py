@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.openai_errors import OpenAIError, not_found
-from services.control import serving, sides
+from services.control import claims, erasing, serving, sides
 from services.control.context import Control
 from services.control.fine_tunes import require_runner
-from services.control.runner import FINISHED, Job, RetrainRun
+from services.control.runner import Job, RetrainRun
 from services.control.shapes.loop import (
     DatasetCreate,
     Progress,
@@ -20,7 +20,7 @@ from services.control.shapes.loop import (
     RetrainUpdate,
 )
 from services.database.credentials import Caller
-from services.database.queries import examples, lineage, retrains
+from services.database.queries import examples, lineage, losses, retrains
 from services.database.tables import Bot, Dataset, Retrain, keyed_id, new_id
 
 
@@ -38,31 +38,42 @@ async def begin(control: Control, author: str, name: str, *, force: bool) -> Ret
     return RetrainBegun(id=run.id, bot=name)
 
 
-async def record(session: AsyncSession, caller: Caller, request: DatasetCreate) -> Dataset:
+async def record(control: Control, caller: Caller, request: DatasetCreate) -> Dataset:
     """Keep what a dataset is made of, and which files will hold it; said again, it says the same.
 
     Raises:
         OpenAIError: 404, there is no such bot; 409, some of these words were erased since they were read, or
-            another dataset put their conversations on the other side.
+            another dataset put their conversations on the other side. The claim is given up then: what is
+            made anew is another dataset. Or an erasure still has files of an earlier claim to delete, which
+            are found by this record.
     """
-    await serving.find(session, request.bot)
-    await _check_sources(session, request)
-    await sides.check(session, request)
+    try:
+        async with control.database.session() as session:
+            await serving.find(session, request.bot)
+            await _check_sources(session, request)
+            await sides.check(session, request)
+            row = _row(caller, request)
+            await _check_files(control, session, row)
+            return await retrains.record(session, row)
+    except OpenAIError:
+        async with control.database.session() as session:
+            await retrains.give_up(session, request.retrain_id)
+        raise
+
+
+def _row(caller: Caller, request: DatasetCreate) -> Dataset:
     keys = {name: f"{request.retrain_id}:{name}" for name in request.files}
     ids = {name: keyed_id("file-", caller.person_id, key) for name, key in keys.items()}
-    return await retrains.record(
-        session,
-        Dataset(
-            digest=request.digest,
-            bot=request.bot,
-            person_id=caller.person_id,
-            training_file=ids["train.jsonl"],
-            validation_file=ids["heldout.jsonl"],
-            preference_file=ids.get("preferences.jsonl"),
-            label_file=ids.get("labels.jsonl"),
-            sources=[source.model_dump() for source in request.sources],
-            figures=request.figures,
-        ),
+    return Dataset(
+        digest=request.digest,
+        bot=request.bot,
+        person_id=caller.person_id,
+        training_file=ids["train.jsonl"],
+        validation_file=ids["heldout.jsonl"],
+        preference_file=ids.get("preferences.jsonl"),
+        label_file=ids.get("labels.jsonl"),
+        sources=[source.model_dump() for source in request.sources],
+        figures=request.figures,
     )
 
 
@@ -71,6 +82,14 @@ async def _check_sources(session: AsyncSession, request: DatasetCreate) -> None:
     if gone := len(set(ids)) - len(await lineage.existing(session, ids)):
         message = f"{gone} of these ratings were erased since they were read: make the dataset anew."
         raise OpenAIError(409, message, param="sources", code="erased_meanwhile")
+
+
+async def _check_files(control: Control, session: AsyncSession, row: Dataset) -> None:
+    known = await retrains.dataset(session, row.bot, row.digest)
+    replaced = known is not None and known.training_file != row.training_file
+    if replaced and erasing.EVERYTHING not in control.erased:
+        message = "The files of an earlier claim of these rows are still to be erased: ask again in a minute."
+        raise OpenAIError(409, message, param="files", code="erasing")
 
 
 async def dataset(session: AsyncSession, bot: str, digest: str) -> Dataset:
@@ -103,45 +122,58 @@ async def progress(control: Control, name: str) -> Progress:
     Raises:
         OpenAIError: 404.
     """
-    jobs = list(await asyncio.to_thread(control.runner.list)) if control.runner else []
+    jobs = await claims.fine_tunes(control)
     needed = control.settings.retrain_minimum
     async with control.database.read() as session:
         bot = await serving.find(session, name)
-        last = await retrains.last_started(session, name)
-        new = len(await _new_corrections(session, bot, last))
+        rows = await retrains.of(session, name)
+        last = next((row for row in rows if claims.is_learned(row, jobs)), None)
+        trained = await retrains.dataset(session, name, last.dataset_digest) if last else None
+        new = len(await _new_corrections(session, bot, trained))
         erased = [f"{name}@{version.number}" for version in await retrains.erased(session, name)]
+        due = bool(erased) and (trained is None or await losses.learned_from_lost(session, trained))
         waiting = await examples.waiting(session, name)
+    failed = _failed(rows, jobs)
+    going = claims.under_way(jobs, name)
     return Progress(
         bot=name,
         base=bot.base,
         corrections=new,
         needed=needed,
-        sentence=_sentence(new, needed, waiting, erased),
+        sentence=_sentence(_count(new, needed, waiting), erased, failed, due=due),
+        failed=failed,
         waiting_for_review=waiting,
         erased=erased,
-        under_way=_under_way(jobs, name),
+        due_for_erasure=due,
+        under_way=going.spec.id if going else None,
         gpu_hours=round(gpu_hours(jobs, time.time()), 3),
         last=RetrainPublic.model_validate(last) if last else None,
     )
 
 
-async def _new_corrections(session: AsyncSession, bot: Bot, last: Retrain | None) -> set[str]:
+async def _new_corrections(session: AsyncSession, bot: Bot, trained: Dataset | None) -> set[str]:
     known = set(await examples.corrections(session, bot.name))
-    trained = await retrains.dataset(session, bot.name, last.dataset_digest) if last else None
     return known - {source["id"] for source in trained.sources} if trained else known
 
 
-def _sentence(new: int, needed: int, waiting: int, erased: list[str]) -> str:
-    if erased:
-        return f"{', '.join(erased)} learned from words that were erased since: the next retrain is due."
+def _failed(rows: Iterable[Retrain], jobs: Sequence[Job]) -> str | None:
+    """What became of the last retrain that came to an end, if that was no good one."""
+    ended = next((row for row in rows if row.state != "claimed" or claims.fine_tune(row, jobs)), None)
+    return claims.failure(ended, claims.fine_tune(ended, jobs)) if ended else None
+
+
+def _sentence(count: str, erased: list[str], failed: str | None, *, due: bool) -> str:
+    said = f"{', '.join(erased)} learned from words that were erased since"
+    if due:
+        told = [f"{said}: the next retrain is due."]
+    else:
+        told = [f"{said}; what learned without them is to be served.", count] if erased else [count]
+    return " ".join([*told, failed] if failed else told)
+
+
+def _count(new: int, needed: int, waiting: int) -> str:
     said = f"{new} of {needed} corrections until the next retrain"
     return f"{said}; {waiting} opinions wait for an owner's review." if waiting else f"{said}."
-
-
-def _under_way(jobs: Iterable[Job], bot: str) -> str | None:
-    return next(
-        (job.spec.id for job in jobs if job.spec.bot == bot and job.status.state not in FINISHED), None
-    )
 
 
 def gpu_hours(jobs: Iterable[Job], now: float) -> float:

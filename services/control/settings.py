@@ -46,6 +46,8 @@ class ControlSettings(Settings):
     """The cards that nodes' labels do not tell of: JSON, as the chart's gpu.classes."""
     retrain_minimum: int = Field(default=60, ge=1)
     """So many new reviewed corrections make the next retrain due."""
+    claim_seconds: float = Field(default=3600, gt=0)
+    """How long one jobs.retrain may take: a claim that is older, and became no fine-tune, is given up."""
     regression_set: Path = ROOT / "jobs" / "samples" / "regression.jsonl"
     otel_exporter_otlp_endpoint: str = ""
 

@@ -345,7 +345,8 @@ class Dataset(Base):
     """What a bot was or will be trained on: files by id, and what each row came from, never the words.
 
     ``sources`` is a list of ``{"kind": "feedback" | "comparison", "id", "person_id", "conversation_key",
-    "held_out"}``; ``figures`` are its counts and the report on personal data.
+    "held_out", "learned"}``, where ``learned`` is whether it is in the training file; ``figures`` are its
+    counts and the report on personal data.
     """
 
     __tablename__ = "datasets"
@@ -366,6 +367,7 @@ class Retrain(Base):
     """A dataset is trained on once, whoever asks and how often: one row a bot and digest.
 
     ``updated_at`` is when it was claimed or last heard of, so that one who was killed can be succeeded.
+    ``job_id`` of a claim is the fine-tune that failed before it.
     """
 
     __tablename__ = "retrains"

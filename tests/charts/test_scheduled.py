@@ -8,6 +8,7 @@ import yaml
 from common.job_config import JobConfig, parse
 from jobs.promote.config import PromoteConfig
 from jobs.retrain.config import RetrainConfig
+from services.control.settings import ControlSettings
 from tests.charts.rendering import environ, named, of_kind, refused, render
 
 SET = (
@@ -60,6 +61,15 @@ def test_the_defaults_are_the_jobs_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_control_counts_to_the_same_minimum() -> None:
     control = named(render("rtx5090", *SET), "Deployment", "onggi-control")["spec"]["template"]["spec"]
     assert environ(control["containers"][0])["RETRAIN_MINIMUM"] == "40"
+
+
+def test_control_gives_a_claim_up_when_the_job_that_made_it_has_been_ended() -> None:
+    manifests = render("rtx5090", *SET)
+    control = named(manifests, "Deployment", "onggi-control")["spec"]["template"]["spec"]
+    scheduled = named(manifests, "CronJob", "onggi-retrain")["spec"]["jobTemplate"]["spec"]
+    seconds = environ(control["containers"][0])["CLAIM_SECONDS"]
+    assert float(seconds) == scheduled["activeDeadlineSeconds"]
+    assert float(seconds) == ControlSettings.model_fields["claim_seconds"].default
 
 
 def test_control_makes_the_very_job_that_the_schedule_does() -> None:

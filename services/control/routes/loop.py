@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from services.control import examples, opinions, retraining, serving, sides
+from services.control import claims, examples, opinions, retraining, serving, sides
 from services.control.dependencies import (
     CallerDep,
     ControlDep,
@@ -65,9 +65,9 @@ async def list_unseen(
 
 
 @router.post("/datasets", response_model=DatasetPublic)
-async def record_dataset(request: DatasetCreate, session: WriteSession, caller: OwnerOrJobDep) -> Any:
+async def record_dataset(request: DatasetCreate, control: ControlDep, caller: OwnerOrJobDep) -> Any:
     """Keep what a dataset is made of, before its files are uploaded."""
-    return await retraining.record(session, caller, request)
+    return await retraining.record(control, caller, request)
 
 
 @router.get("/datasets/{digest}", response_model=DatasetPublic)
@@ -77,11 +77,12 @@ async def get_dataset(digest: str, bot: str, session: ReadSession, _: OwnerOrJob
 
 
 @router.post("/retrains", response_model=RetrainPublic, dependencies=[JobToken])
-async def claim_retrain(request: RetrainClaim, session: WriteSession) -> Any:
-    """Claim a dataset for training; whoever asks for the same one gets the same retrain."""
-    await serving.find(session, request.bot)
-    row, _ = await retrains.claim(session, request.bot, request.dataset_digest, request.author)
-    return row
+async def claim_retrain(request: RetrainClaim, control: ControlDep) -> Any:
+    """Claim a dataset for training; whoever asks for the same one gets the same retrain.
+
+    409 says why not: it was learned from or failed before, or another retrain of the bot goes on.
+    """
+    return await claims.claim(control, request)
 
 
 @router.patch("/retrains/{retrain_id}", response_model=RetrainPublic, dependencies=[JobToken])

@@ -118,13 +118,18 @@ class ReviewItem(Shown):
 
 
 class Source(Given):
-    """What one row of a dataset came from, by id."""
+    """What one row of a dataset came from, by id.
+
+    ``learned`` is whether it is in train.jsonl; what is only in preferences.jsonl or labels.jsonl trains
+    nothing. None: a dataset of an earlier release did not say.
+    """
 
     kind: Literal["feedback", "comparison"]
     id: str
     person_id: str
     conversation_key: str
     held_out: bool
+    learned: bool | None = None
 
 
 class Sides(Shown):
@@ -177,10 +182,15 @@ class DatasetPublic(Shown):
 
 
 class RetrainClaim(Given):
-    """Who wants to train which bot on which dataset."""
+    """Who wants to train which bot on which dataset; ``force`` also on one that failed before.
+
+    ``retrain_id`` is the claim that is gone on with: it may be gone, with words that were erased.
+    """
 
     bot: str
     dataset_digest: Digest
+    retrain_id: str | None = None
+    force: bool = False
     author: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "jobs.retrain"
 
 
@@ -230,11 +240,17 @@ class Progress(Shown):
     object: Literal["bot.progress"] = "bot.progress"
     bot: str
     base: str
-    corrections: int = Field(description="reviewed corrections that no version was trained on yet")
+    corrections: int = Field(
+        description="reviewed corrections that no version was trained on, nor is by a fine-tune under way"
+    )
     needed: int
     sentence: str
+    failed: str | None = Field(
+        description="what became of the last retrain if it made no version, and the way out"
+    )
     waiting_for_review: int
     erased: list[str] = Field(description="versions that were trained on words erased since")
+    due_for_erasure: bool = Field(description="whether nothing was trained yet on what is left without them")
     under_way: str | None = Field(description="the fine-tune that runs now")
     gpu_hours: float = Field(description="of all fine-tunes of this month (UTC), judging included")
-    last: RetrainPublic | None
+    last: RetrainPublic | None = Field(description="the last one that made a version, or may still")

@@ -4,8 +4,8 @@ Found by what is missing, so that it does not matter when a dataset was recorded
 went on, or by a restored backup.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,12 +16,17 @@ from services.database.tables import Bot, Dataset, File, Retrain, Version, now
 
 
 class Loss(NamedTuple):
-    """A dataset with erased sources; ``learned`` says whether one of them was trained on, not held out."""
+    """A dataset with erased sources, whose ``files`` all go.
+
+    ``learned`` says whether one of them was in the training file; ``read``, whether in that or in the
+    validation file, which are all that a fine-tune and its judging ever read.
+    """
 
     bot: str
     digest: str
     files: tuple[str, ...]
     learned: bool
+    read: bool
 
 
 async def losses(session: AsyncSession) -> list[Loss]:
@@ -33,22 +38,39 @@ async def losses(session: AsyncSession) -> list[Loss]:
     for row in rows:
         lost = [source for source in row.sources if source["id"] not in there]
         if lost:
-            learned = not all(source["held_out"] for source in lost)
-            found.append(Loss(row.bot, row.digest, _files(row), learned))
+            learned = any(map(_is_learned, lost))
+            read = learned or any(source["held_out"] for source in lost)
+            found.append(Loss(row.bot, row.digest, _files(row), learned, read))
     return found
 
 
+async def learned_from_lost(session: AsyncSession, row: Dataset) -> bool:
+    """Whether a rating in the training file of ``row`` was erased: only then is it other rows without it."""
+    return await _lost(session, filter(_is_learned, row.sources))
+
+
+async def has_lost(session: AsyncSession, row: Dataset) -> bool:
+    """Whether any rating of ``row`` was erased: its files go, or are gone."""
+    return await _lost(session, row.sources)
+
+
+async def _lost(session: AsyncSession, sources: Iterable[Mapping[str, Any]]) -> bool:
+    ids = {str(source["id"]) for source in sources}
+    return len(await existing(session, sorted(ids))) < len(ids)
+
+
 async def settle(session: AsyncSession, lost: Iterable[Loss]) -> list[Version]:
-    """Delete the files' rows, mark the versions; every version that was trained or judged on them."""
+    """Delete the files' rows, mark the versions; every version that was trained or judged on such words."""
     concerned: list[Version] = []
     for loss in lost:
         gone = update(File).where(File.id.in_(loss.files), File.deleted_at.is_(None))
         await session.execute(gone.values(deleted_at=now()))
         await _unclaim(session, loss)
-        of = select(Version).where(Version.bot == loss.bot, Version.dataset_digest == loss.digest)
-        rows = (await session.scalars(of)).all()
-        mark(rows, learned=loss.learned)
-        concerned += rows
+        if loss.read:
+            of = select(Version).where(Version.bot == loss.bot, Version.dataset_digest == loss.digest)
+            rows = (await session.scalars(of)).all()
+            mark(rows, learned=loss.learned)
+            concerned += rows
     await session.flush()
     return concerned
 
@@ -102,6 +124,12 @@ async def _unclaim(session: AsyncSession, loss: Loss) -> None:
     """A claim's files are made once under its name; now that they are gone, it takes another claim."""
     claim = delete(Retrain).where(Retrain.bot == loss.bot, Retrain.dataset_digest == loss.digest)
     await session.execute(claim.where(Retrain.state == "claimed"))
+
+
+def _is_learned(source: Mapping[str, Any]) -> bool:
+    """Whether a dataset's source is in its training file, which no blind choice ever is."""
+    learned = source.get("learned")
+    return bool(source["kind"] == "feedback" and not source["held_out"] if learned is None else learned)
 
 
 def _files(row: Dataset) -> tuple[str, ...]:

@@ -2,34 +2,22 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Select, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.database.tables import Dataset, Retrain, RetrainState, Version, new_id, now
+from services.database.tables import Dataset, Retrain, RetrainState, Version, now
 
 
-async def claim(session: AsyncSession, bot: str, digest: str, author: str) -> tuple[Retrain, bool]:
-    """The one retrain of ``bot`` on dataset ``digest``, and whether this call made it.
+async def of(session: AsyncSession, bot: str) -> Sequence[Retrain]:
+    """Every retrain of ``bot`` as it is now, the last that was heard of first."""
+    rows = _of(bot).order_by(Retrain.updated_at.desc(), Retrain.id)
+    return (await session.scalars(rows, execution_options={"populate_existing": True})).all()
 
-    Of two schedulers that ask at once, one makes the row and both get it.
-    """
-    moment = now()
-    values = {
-        "id": new_id("retrain_"),
-        "bot": bot,
-        "dataset_digest": digest,
-        "state": "claimed",
-        "author": author,
-        "created_at": moment,
-        "updated_at": moment,
-    }
-    dialect = session.get_bind().dialect.name
-    insert = postgresql.insert(Retrain) if dialect == "postgresql" else sqlite.insert(Retrain)
-    once = insert.values(**values).on_conflict_do_nothing(index_elements=["bot", "dataset_digest"])
-    made = (await session.execute(once.returning(Retrain.id))).one_or_none()
-    row = (await session.scalars(_of(bot).where(Retrain.dataset_digest == digest))).one()
-    return row, made is not None
+
+async def claimed(session: AsyncSession, *, lock: bool = False) -> Sequence[Retrain]:
+    """The retrains of every bot that became no fine-tune so far; ``lock`` keeps others from changing them."""
+    rows = select(Retrain).where(Retrain.state == "claimed").order_by(Retrain.id)
+    return (await session.scalars(rows.with_for_update() if lock else rows)).all()
 
 
 async def change(
@@ -43,16 +31,15 @@ async def change(
     return row
 
 
+async def give_up(session: AsyncSession, retrain_id: str) -> None:
+    """Take a claim back that became no fine-tune: nobody needs to wait for it."""
+    await session.execute(delete(Retrain).where(Retrain.id == retrain_id, Retrain.state == "claimed"))
+
+
 async def page(session: AsyncSession, bot: str | None, limit: int) -> Sequence[Retrain]:
     """The last ``limit`` retrains, of one bot or of all, the newest first."""
     rows = select(Retrain) if bot is None else _of(bot)
     return (await session.scalars(rows.order_by(Retrain.created_at.desc(), Retrain.id).limit(limit))).all()
-
-
-async def last_started(session: AsyncSession, bot: str) -> Retrain | None:
-    """The newest retrain of ``bot`` that became a fine-tune."""
-    started = _of(bot).where(Retrain.state == "started").order_by(Retrain.updated_at.desc()).limit(1)
-    return (await session.scalars(started)).first()
 
 
 async def dataset(session: AsyncSession, bot: str, digest: str) -> Dataset | None:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from common.control_client import ControlClient
+from jobs.retrain.config import RetrainConfig
 from services.control import erasing
-from services.database.tables import Version
+from services.database.tables import Comparison, Version, now
 from tests.jobs.retrain.conftest import BOT, answer, correct, end, runner
 from tests.jobs.retrain.test_retrain import run
 from tests.services.control.conftest import BASE, House
@@ -107,3 +108,83 @@ async def test_a_fine_tune_under_way_on_erased_words_is_cancelled_and_another_be
     second = await run(control)
     assert (second.state, second.job_id != first_job) == ("started", True)
     assert holding(house) == []
+
+
+async def dislike_and_choose(house: House) -> str:
+    """A member's thumbs-down and blind choices, on which nothing is trained; who that is."""
+    person_id, key = await house.member("Ben")
+    for number in range(THEIRS):
+        asked = f"What did {SECRET} do on day {number}?"
+        shown = [await answer(house, f"{which}-{number}", asked, person_id=person_id) for which in "ab"]
+        row = await house.post("/onggi/v1/feedback", {"completion_id": shown[0], "rating": -1}, key=key)
+        await house.ask("PATCH", f"/onggi/v1/feedback/{row['id']}", json={"state": "accepted"})
+        async with house.database.session() as session:
+            session.add(
+                Comparison(id=f"cmp_{number}", person_id=person_id, bot=BOT, first_id=shown[0],
+                           second_id=shown[1], conversation_key="talk", choice="first", chosen_at=now())
+            )  # fmt: skip
+    return person_id
+
+
+async def test_an_erasure_of_what_nothing_was_trained_on_leaves_versions_and_makes_nothing_due(
+    house: House, control: ControlClient
+) -> None:
+    for number in range(OTHERS):
+        await correct(house, number)
+    person_id = await dislike_and_choose(house)
+    begun = await run(control)
+    assert {path.parent.name for path in holding(house)} == {"files"}
+    told = (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).json()
+    assert (told["feedback"], told["comparisons"], told["versions"]) == (THEIRS, THEIRS, [])
+    assert holding(house) == []
+    job = await house.get(f"/v1/fine_tuning/jobs/{begun.job_id}")
+    assert job["status"] == "queued"  # it reads none of their words, and goes on
+    await register(house, 1, str(begun.job_id))
+    await erasing.settle(house.control)
+    assert await states(house) == {f"{BOT}@1": ("passed", False)}
+    progress = await house.get(f"/onggi/v1/bots/{BOT}/progress")
+    assert (progress["erased"], progress["due_for_erasure"], progress["corrections"]) == ([], False, 0)
+    assert (await run(control)).sentence == "0 of 10 corrections until the next retrain"
+
+
+async def test_rows_that_failed_and_lost_nothing_to_learn_from_can_be_tried_again(
+    house: House, control: ControlClient
+) -> None:
+    """Their files went with what else was in the dataset, so they are uploaded anew."""
+    for number in range(OTHERS):
+        await correct(house, number)
+    person_id = await dislike_and_choose(house)
+    first = await run(control)
+    end(house, str(first.job_id), "failed")
+    assert (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).is_success
+    assert f"Fine-tune {first.job_id} failed" in (await run(control)).sentence
+    force = RetrainConfig(force=True)
+    house.control.erased.discard(erasing.EVERYTHING)
+    assert "still to be erased: ask again" in (await run(control, force)).sentence
+    await erasing.keep_settling(house.control)
+    second = await run(control, force)
+    assert second.state == "started", second
+    digests = {row["dataset_digest"] for row in (await house.get("/onggi/v1/retrains"))["data"]}
+    assert len(digests) == 1
+    assert holding(house) == []
+
+
+async def test_what_a_retrain_would_not_change_is_not_due(house: House, control: ControlClient) -> None:
+    """A version of an upload is erased, and one was trained on everything that people said."""
+    for number in range(OTHERS):
+        await correct(house, number)
+    path = f"/onggi/v1/bots/{BOT}/progress"
+    begun = await run(control)
+    await register(house, 1, str(begun.job_id))
+    async with house.database.session() as session:
+        owner = (await house.get("/onggi/v1/people/me"))["id"]
+        session.add(
+            Version(bot=BOT, number=2, person_id=owner, base=BASE, revision="sha256:1", rank=8, sha256="ab",
+                    state="passed", job_id="ftjob-by-hand", dataset_digest="sha256:mine", erased_at=now())
+        )  # fmt: skip
+    told = await house.get(path)
+    assert (told["erased"], told["due_for_erasure"]) == ([f"{BOT}@2"], False)
+    assert "what learned without them is to be served. 0 of 60 corrections" in told["sentence"]
+    assert (await run(control)).sentence == "0 of 10 corrections until the next retrain"
+    end(house, str(begun.job_id), "failed")  # had it not been trained, it would be
+    assert (await house.get(path))["due_for_erasure"]

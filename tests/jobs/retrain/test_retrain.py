@@ -76,9 +76,9 @@ async def test_nothing_begins_below_the_minimum_nor_for_words_that_were_learned_
     end(house, str(first.job_id), "succeeded")
     assert (await run(control)).sentence == "0 of 10 corrections until the next retrain"
     forced = RetrainConfig(minimum=10, force=True)
-    assert "nothing was said since" in (await run(control, forced)).sentence
+    assert "Nothing was said since" in (await run(control, forced)).sentence
     shutil.rmtree(runner(house).folder / str(first.job_id))  # its record is gone, what it made is not
-    assert "nothing was said since" in (await run(control, forced)).sentence
+    assert "Nothing was said since" in (await run(control, forced)).sentence
     await say(house, 10, start=10)
     second = await run(control)
     assert (second.state, len(await jobs(house))) == ("started", 1)
@@ -139,31 +139,21 @@ async def test_one_that_was_killed_at_any_request_is_gone_on_with_and_leaves_not
     house: House, control: ControlClient
 ) -> None:
     await say(house, 12)
-    requests = 10  # progress, examples, sides, claim, three files, dataset, fine-tune, its id
-    for last in range(1, requests + 1):
+    last = 0
+    while not await jobs(house):
+        last += 1
         with pytest.raises(Killed):
             await asyncio.to_thread(retrain, Dying(house, last), BOT, ENOUGH, NOON)
-        if await jobs(house):
-            end(house, (await jobs(house))[0]["id"], "succeeded")
+    assert (
+        last == 10
+    )  # progress, examples, sides, claim, dataset, three files, claim, fine-tune; then it tells
+    end(house, (await jobs(house))[0]["id"], "succeeded")
+    assert (await run(control)).sentence == "0 of 10 corrections until the next retrain"
     await run(control, RetrainConfig(minimum=10, force=True))
     (job,) = await jobs(house)
     (claimed,) = (await house.get("/onggi/v1/retrains"))["data"]
     assert (claimed["state"], claimed["job_id"]) == ("started", job["id"])
     assert len((await house.get("/v1/files"))["data"]) == 3
-
-
-async def test_a_fine_tune_that_failed_is_asked_for_again_by_a_person_only(
-    house: House, control: ControlClient
-) -> None:
-    await say(house, 12)
-    first = await run(control)
-    end(house, str(first.job_id), "failed")
-    by_itself = await run(control, RetrainConfig(minimum=1))
-    assert (by_itself.state, len(await jobs(house))) == ("waits", 1)
-    forced = await run(control, RetrainConfig(force=True))
-    assert forced.state == "started"
-    assert forced.job_id != first.job_id
-    assert (await house.get("/onggi/v1/retrains"))["data"][0]["job_id"] == forced.job_id
 
 
 async def test_what_control_refuses_is_said_and_not_asked_for_again(
@@ -174,7 +164,10 @@ async def test_what_control_refuses_is_said_and_not_asked_for_again(
     outcome = await run(control, config)
     assert outcome.state == "refused"
     assert "nothing-like-it" in outcome.sentence
-    assert "refused before" in (await run(control)).sentence
+    told = (await run(control)).sentence
+    assert "was refused: " in told
+    assert "nothing-like-it" in told
+    assert told in (await house.get(f"/onggi/v1/bots/{BOT}/progress"))["sentence"]
     assert (await run(control, RetrainConfig(force=True))).state == "started"
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from services.control import background
 from services.control.bases import Base
 from services.control.settings import ROOT, ControlSettings
-from services.database.tables import Training
+from services.database.queries import bots
+from services.database.tables import Training, Version
 from tests.services.control import fake_api_server
 from tests.services.control.conftest import House, rows, serving, until
 from tests.services.control.fake_api_server import FakeApiServer, node
@@ -64,8 +65,11 @@ async def trainings(house: House) -> Sequence[Training]:
         return (await session.scalars(select(Training))).all()
 
 
-def by_kubectl(cluster: FakeApiServer) -> str:
+def by_kubectl(cluster: FakeApiServer, **given: str) -> str:
+    """The shipped Job is applied, with other variables where they are ``given``; the fine-tune's id."""
     manifest = yaml.safe_load((ROOT / "k8s" / "jobs" / "finetune-cpu.yaml").read_text())
+    for entry in manifest["spec"]["template"]["spec"]["containers"][0]["env"]:
+        entry |= {"value": given[entry["name"]]} if entry["name"] in given else {}
     return f"ftjob-{cluster.apply(manifest)['metadata']['uid']}"
 
 
@@ -136,6 +140,52 @@ async def test_a_job_of_kubectls_is_an_owners_and_its_figures_are_kept(
     assert [json.loads(line)["step"] for line in content.splitlines()] == [1, 2]
     await background.tell_gateways(house.control)
     assert await trainings(house) == []
+
+
+async def upload(house: House, key: str) -> str:
+    file = {"file": ("mine.jsonl", rows(20))}
+    answer = await house.ask("POST", "/v1/files", files=file, data={"purpose": "fine-tune"}, key=key)
+    return str(answer.json()["id"])
+
+
+async def erase(house: House, person_id: str) -> Any:
+    answer = await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("store", ["s3://onggi", "$(STORE_URL)"])
+async def test_a_job_of_kubectls_on_an_upload_ends_when_its_person_is_erased(
+    house: House, cluster: FakeApiServer, store: str
+) -> None:
+    ben, key = await house.member()
+    job_id = by_kubectl(cluster, FINETUNE_DATA=f"{store}/files/{await upload(house, key)}")
+    cluster.start_pod("finetune-cpu")
+    assert (await erase(house, ben))["waiting"] == []
+    assert cluster.jobs == {}
+    assert (await house.get(f"{JOBS}/{job_id}"))["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(("variable", "marked"), [("FINETUNE_DATA", True), ("FINETUNE_VALIDATION", False)])
+async def test_a_version_of_kubectls_that_learned_from_an_upload_is_marked_and_one_judged_on_it_is_not(
+    house: House, cluster: FakeApiServer, variable: str, marked: bool
+) -> None:
+    ben, key = await house.member()
+    job_id = by_kubectl(cluster, **{variable: f"s3://onggi/files/{await upload(house, key)}"})
+    owner = (await house.get("/onggi/v1/people/me"))["id"]
+    async with house.database.session() as session:
+        await bots.ensure(session, "support-bot", owner, BASE, "r")
+        session.add(
+            Version(bot="support-bot", number=1, person_id=owner, base=BASE, revision="r", rank=8, sha256="s",
+                    job_id=job_id, dataset_digest="sha256:mine", note="What Ben said.")
+        )  # fmt: skip
+    cluster.end_job("finetune-cpu")
+    assert house.control.runner is not None
+    await asyncio.to_thread(house.control.runner.tick)
+    cluster.delete("finetune-cpu")  # its time is over, and its record stays
+    told = await erase(house, ben)
+    assert told["versions"] == (["support-bot@1"] if marked else [])
+    assert "Ben" not in (await house.get("/onggi/v1/versions/support-bot@1"))["note"]
 
 
 async def test_an_api_server_that_is_away_is_a_503(house: House, cluster: FakeApiServer) -> None:

@@ -167,6 +167,7 @@ async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> 
     )
     sources = [
         {"kind": "feedback", "id": row, "person_id": owner, "conversation_key": "k", "held_out": False}
+        | {"learned": True}
         for row in ids[:2]
     ]
     claim = {"bot": BOT, "dataset_digest": DIGEST}
@@ -177,6 +178,9 @@ async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> 
     stale = dataset | {"sources": [*sources, gone]}
     status, error = await house.refusal("POST", "/onggi/v1/datasets", json=stale, key=JOB_TOKEN)
     assert (status, error["code"]) == (409, "erased_meanwhile")
+    assert (await house.get("/onggi/v1/retrains"))["data"] == []  # nobody waits for what will not be
+    claimed = await house.post("/onggi/v1/retrains", claim, key=JOB_TOKEN)
+    dataset |= {"retrain_id": claimed["id"]}
     made = await house.post("/onggi/v1/datasets", dataset, key=JOB_TOKEN)
     kept = await house.get(f"/onggi/v1/datasets/{DIGEST}", params={"bot": BOT}, key=JOB_TOKEN)
     assert kept == made

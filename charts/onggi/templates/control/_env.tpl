@@ -29,5 +29,6 @@
 - {name: GPU_DISCOVER_NODES, value: {{ .root.Values.gpu.discoverNodes | quote }}}
 - {name: GPU_CLASSES, value: {{ .root.Values.gpu.classes | toJson | quote }}}
 - {name: RETRAIN_MINIMUM, value: {{ int .root.Values.jobs.retrain.minimum | quote }}}
+- {name: CLAIM_SECONDS, value: {{ include "onggi.jobs.retrain.deadline" .root | quote }}}
 - {name: BASE_MODELS, value: {{ include "onggi.vllm.bases" .root | quote }}}
 {{- end }}

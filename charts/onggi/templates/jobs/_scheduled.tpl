@@ -56,6 +56,9 @@ spec:
       {{- include "onggi.jobs.scheduled" . | nindent 6 }}
 {{- end }}
 
+{{- /* Seconds that one jobs.retrain may take; control gives a claim up that is older and became no fine-tune. */}}
+{{- define "onggi.jobs.retrain.deadline" -}}3600{{- end }}
+
 {{- define "onggi.jobs.retrain.env" -}}
 {{- with .Values.jobs.retrain -}}
 - {name: RETRAIN_MINIMUM, value: {{ int .minimum | quote }}}
@@ -87,5 +90,6 @@ metadata:
   labels:
     {{- include "onggi.labels" (dict "root" . "component" "jobs") | nindent 4 }}
 spec:
-  {{- include "onggi.jobs.scheduled" (dict "root" . "job" "retrain" "deadline" 3600) | nindent 2 }}
+  {{- $deadline := include "onggi.jobs.retrain.deadline" . }}
+  {{- include "onggi.jobs.scheduled" (dict "root" . "job" "retrain" "deadline" $deadline) | nindent 2 }}
 {{- end }}
