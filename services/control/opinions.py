@@ -75,9 +75,16 @@ def _said_again(row: Feedback, given: Mapping[str, Any]) -> dict[str, Any]:
     """What becomes of a row whose person changes what they said; of their opinion the first one is kept."""
     if not {"rating", "correction"} & given.keys():
         return {}  # A comment is not learned from: it changes nothing that was accepted.
-    known = row.first_rating is not None
-    first = {} if known else feedback.first_said(given.get("rating"), given.get("correction"))
-    return {**_unreviewed(), **first}
+    return {**_unreviewed(), **_first(row, given)}
+
+
+def _first(row: Feedback, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What to keep as first said, where nothing is kept yet: an older image keeps nothing."""
+    if row.first_rating is not None:
+        return {}
+    if before := feedback.first_said(row.rating, row.correction):
+        return before | {"rated_at": row.created_at}
+    return feedback.first_said(given.get("rating"), given.get("correction"))
 
 
 def _reviewed(owner: Caller, state: FeedbackState) -> dict[str, Any]:

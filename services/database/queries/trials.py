@@ -63,19 +63,23 @@ async def ratings(session: AsyncSession, bot: Bot, since: datetime) -> Rows:
     rated_at. What they changed later does not count, and comments alone do not. What an owner rejected is
     left out, also when it was there before: that is a person's decision on the evidence.
     """
+    # An older image beside this database writes neither column: what it wrote stands for them.
+    corrected = case((Feedback.correction.is_not(None), -1))
+    first_rating = func.coalesce(Feedback.first_rating, Feedback.rating, corrected)
+    rated_at = func.coalesce(Feedback.rated_at, Feedback.created_at)
     said = (
         select(
             Feedback.person_id,
             Completion.person_id.label("asked_by"),
             Completion.conversation_key,
             Completion.version,
-            Feedback.first_rating,
-            Feedback.rated_at,
+            first_rating.label("first_rating"),
+            rated_at.label("rated_at"),
         )
         .join(Completion, Completion.id == Feedback.completion_id)
         .where(*_of_trial(bot, since))
-        .where(Feedback.state != "rejected", Feedback.first_rating.is_not(None))
-        .order_by(Feedback.rated_at, Feedback.id)
+        .where(Feedback.state != "rejected", first_rating.is_not(None))
+        .order_by("rated_at", Feedback.id)
     )
     return (await session.execute(said)).all()
 

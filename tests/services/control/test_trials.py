@@ -134,6 +134,20 @@ async def test_conversations_are_those_that_began_in_the_trial(house: House) -> 
 
 
 @both
+async def test_what_an_older_image_wrote_beside_this_database_counts(house: House) -> None:
+    owner = await trial(house)
+    liked, corrected = answer(owner, "a", 2), answer(owner, "b", 1)
+    rows = [opinion(liked, 1), opinion(corrected, correction="On Monday.")]
+    for row in rows:
+        row.first_rating = row.rated_at = None
+    await write(house, liked, corrected, *rows)
+    found = (await house.get(f"{BOT}/evidence"))["ratings"]
+    assert [(one["arm"], one["liked"]) for one in found] == [("candidate", True), ("champion", False)]
+    await house.ask("PATCH", f"/onggi/v1/feedback/{rows[0].id}", json={"rating": -1})
+    assert (await house.get(f"{BOT}/evidence"))["ratings"] == found
+
+
+@both
 async def test_of_more_than_are_looked_at_the_first_are_and_they_stay(house: House) -> None:
     owner = await trial(house)
     moments = [now() + timedelta(seconds=number) for number in range(5)]
