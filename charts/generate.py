@@ -23,7 +23,9 @@ is not here is refused. Start from a profile in `charts/onggi/values/`: `rtx5090
 Streams pause, and files are large: an Ingress controller must not buffer answers, must wait 3,600 s between
 two bytes and must take bodies of 512 MiB. In `ingress.annotations`:
 
-- Traefik: nothing. It does not buffer; its entry point's `respondingTimeouts` must be long enough.
+- Traefik: nothing. It does not buffer; its entry point's `respondingTimeouts` must be long enough, and
+  `providers.kubernetesIngress.allowEmptyServices` true, as its chart has it: else the path of a component
+  that is away answers 404, from the chat page.
 - HAProxy: `haproxy.org/timeout-server: 3600s` and `haproxy.org/timeout-tunnel: 3600s`.
 - NGINX: `nginx.org/proxy-buffering: "false"`, `nginx.org/proxy-read-timeout: 3600s` and
   `nginx.org/client-max-body-size: 512m`.
