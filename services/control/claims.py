@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common.openai_errors import OpenAIError, not_found
+from common.openai_errors import OpenAIError
+from services.control import serving
 from services.control.context import Control
 from services.control.runner import FINISHED, Job, State
 from services.control.shapes.loop import RetrainClaim
-from services.database.queries import bots, losses, retrains
+from services.database.queries import losses, retrains
 from services.database.tables import Retrain, new_id, now
 
 ENDED_BADLY: frozenset[State] = frozenset({"failed", "cancelled"})
@@ -36,8 +37,7 @@ async def claim(control: Control, request: RetrainClaim) -> Retrain:
     jobs = await fine_tunes(control)
     async with control.database.session() as session:
         # Of two schedulers with two datasets the later sees what the earlier wrote.
-        if await bots.lock(session, request.bot) is None:
-            raise not_found(f"No bot {request.bot!r}: see GET /onggi/v1/bots.", "bot")
+        await serving.lock(session, request.bot)
         rows = await retrains.of(session, request.bot)
         for row in rows:
             _tell(row, fine_tune(row, jobs))

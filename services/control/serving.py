@@ -37,6 +37,14 @@ async def find(session: AsyncSession, name: str) -> Bot:
     return bot
 
 
+async def lock(session: AsyncSession, name: str) -> Bot:
+    """The bot called ``name``, kept from being changed until this transaction ends; raises the same."""
+    bot = await bots.lock(session, name)
+    if bot is None:
+        raise _unknown(name)
+    return bot
+
+
 async def create(control: Control, owner: Caller, request: BotCreate) -> Bot:
     """Make a bot that answers with its base.
 
@@ -145,9 +153,7 @@ async def ask_a_person(session: AsyncSession, author: Author, name: str, request
 
 async def _decide_on(session: AsyncSession, author: Author, name: str, request: Asked) -> Bot:
     """The bot, locked, if it is as the caller saw it and the author may decide."""
-    bot = await bots.lock(session, name)
-    if bot is None:
-        raise _unknown(name)
+    bot = await lock(session, name)
     if bot.generation != request.generation:
         raise _conflict(bot)
     if author.person_id is None:

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.openai_errors import OpenAIError
 from services.control import serving
 from services.control.shapes.loop import DatasetCreate, Sides
-from services.database.queries import bots, sides
+from services.database.queries import sides
 
 
 async def show(session: AsyncSession, bot: str) -> Sides:
@@ -31,7 +31,7 @@ async def check(session: AsyncSession, request: DatasetCreate) -> None:
     Raises:
         OpenAIError: 409.
     """
-    await bots.lock(session, request.bot)
+    await serving.lock(session, request.bot)
     recorded = await sides.recorded(session, request.bot)
     moved = {
         source.conversation_key
