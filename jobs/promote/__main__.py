@@ -22,6 +22,7 @@ from common.control_client import ControlClient, ControlRefused, ControlUnavaila
 from common.errors import UserError
 from common.evidence import Evidence
 from common.job_config import parse
+from jobs.each_bot import each_bot
 from jobs.promote.config import PromoteConfig
 from jobs.promote.decide import Decision, decide
 
@@ -55,22 +56,12 @@ def look_at_all(control: ControlClient, bots: Sequence[str], config: PromoteConf
         Away: control did not answer about one of them.
         UserError: it refused something about one of them.
     """
-    wrong = {bot: error for bot in bots if (error := _looked(control, bot, config)) is not None}
+    wrong = each_bot(bots, lambda bot: look(control, bot, config))
     if not wrong:
         return
     sentence = f"{', '.join(wrong)} could not be looked at or decided on: see above"
     away = any(isinstance(error, ControlUnavailable) for error in wrong.values())
     raise Away(sentence) if away else UserError(sentence)
-
-
-def _looked(control: ControlClient, bot: str, config: PromoteConfig) -> UserError | None:
-    """Look at one bot, and say what came of it; what went wrong, if anything did."""
-    try:
-        print(f"{bot}: {look(control, bot, config)}", flush=True)
-    except UserError as error:
-        print(f"{bot}: {error}", file=sys.stderr, flush=True)
-        return error
-    return None
 
 
 def look(control: ControlClient, bot: str, config: PromoteConfig) -> str:

@@ -15,10 +15,10 @@ import sys
 from datetime import UTC, datetime
 
 from common import logging
-from common.control_client import ControlClient
 from common.errors import UserError, run
 from common.job_config import parse
 from jobs.curate.curating import connect
+from jobs.each_bot import each_bot
 from jobs.retrain.config import RetrainConfig
 from jobs.retrain.retraining import Outcome, retrain
 
@@ -29,24 +29,14 @@ def main() -> None:
     logging.configure("retrain")
     control = connect(config)
     bots = [config.bot] if config.bot else control.bots()
-    failed = [bot for bot in bots if not retrained(control, bot, config)]
+    failed = each_bot(bots, lambda bot: told(retrain(control, bot, config, datetime.now(UTC))))
     if failed:
         raise UserError(f"{', '.join(failed)} could not be looked at: see above")
 
 
-def retrained(control: ControlClient, bot: str, config: RetrainConfig) -> bool:
-    """Retrain one bot, and say what became of it; False after a mistake, which is no other bot's."""
-    try:
-        print(sentence(retrain(control, bot, config, datetime.now(UTC))), flush=True)
-    except UserError as error:
-        print(f"{bot}: {error}", file=sys.stderr)
-        return False
-    return True
-
-
-def sentence(outcome: Outcome) -> str:
-    """One line for people."""
-    return f"{outcome.bot}: {outcome.state}: {outcome.sentence}"
+def told(outcome: Outcome) -> str:
+    """What became of a bot, for people."""
+    return f"{outcome.state}: {outcome.sentence}"
 
 
 if __name__ == "__main__":

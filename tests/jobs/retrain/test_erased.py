@@ -1,6 +1,7 @@
 """A person is erased: what learned from them is listed, retrained without them, and retired."""
 
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ async def say_something_private(house: House) -> str:
     return person_id
 
 
-async def begin_on_everybody(house: House, control: ControlClient) -> tuple[str, str]:
-    """A fine-tune on corrections of the owner's and of Ben's begins; who Ben is, and the job."""
+async def begin_on_everybody(
+    house: House, control: ControlClient, bens: Callable[[House], Awaitable[str]] = say_something_private
+) -> tuple[str, str]:
+    """A fine-tune on the owner's corrections and what Ben said (``bens``) begins; who Ben is, and the job."""
     for number in range(OTHERS):
         await correct(house, number)
-    person_id = await say_something_private(house)
+    person_id = await bens(house)
     begun = await run(control)
     assert begun.job_id
     return person_id, begun.job_id
@@ -129,17 +132,14 @@ async def dislike_and_choose(house: House) -> str:
 async def test_an_erasure_of_what_nothing_was_trained_on_leaves_versions_and_makes_nothing_due(
     house: House, control: ControlClient
 ) -> None:
-    for number in range(OTHERS):
-        await correct(house, number)
-    person_id = await dislike_and_choose(house)
-    begun = await run(control)
+    person_id, first_job = await begin_on_everybody(house, control, dislike_and_choose)
     assert {path.parent.name for path in holding(house)} == {"files"}
     told = (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).json()
     assert (told["feedback"], told["comparisons"], told["versions"]) == (THEIRS, THEIRS, [])
     assert holding(house) == []
-    job = await house.get(f"/v1/fine_tuning/jobs/{begun.job_id}")
+    job = await house.get(f"/v1/fine_tuning/jobs/{first_job}")
     assert job["status"] == "queued"  # it reads none of their words, and goes on
-    await register(house, 1, str(begun.job_id))
+    await register(house, 1, first_job)
     await erasing.settle(house.control)
     assert await states(house) == {f"{BOT}@1": ("passed", False)}
     progress = await house.get(f"/onggi/v1/bots/{BOT}/progress")
@@ -151,13 +151,10 @@ async def test_rows_that_failed_and_lost_nothing_to_learn_from_can_be_tried_agai
     house: House, control: ControlClient
 ) -> None:
     """Their files went with what else was in the dataset, so they are uploaded anew."""
-    for number in range(OTHERS):
-        await correct(house, number)
-    person_id = await dislike_and_choose(house)
-    first = await run(control)
-    end(house, str(first.job_id), "failed")
+    person_id, first_job = await begin_on_everybody(house, control, dislike_and_choose)
+    end(house, first_job, "failed")
     assert (await house.ask("DELETE", f"/onggi/v1/people/{person_id}/words")).is_success
-    assert f"Fine-tune {first.job_id} failed" in (await run(control)).sentence
+    assert f"Fine-tune {first_job} failed" in (await run(control)).sentence
     force = RetrainConfig(force=True)
     house.control.erased.discard(erasing.EVERYTHING)
     assert "still to be erased: ask again" in (await run(control, force)).sentence
