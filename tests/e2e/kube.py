@@ -45,7 +45,7 @@ class Kube:
         chosen = ["-l", selector] if selector else []
         return list(self.get(kind, *chosen)["items"])
 
-    def names(self, kind: str, selector: str) -> set[str]:
+    def names(self, kind: str, selector: str = "") -> set[str]:
         """The names of all objects of ``kind`` that have the labels."""
         return {one["metadata"]["name"] for one in self.items(kind, selector)}
 

@@ -168,7 +168,7 @@ def test_who_comes_late_waits_for_a_5090_and_never_gets_the_mixed_node(
 
 def test_what_no_card_holds_is_refused_before_a_job_is_made(cards: Kube, runner: KubernetesRunner) -> None:
     def names() -> set[str]:
-        return {job["metadata"]["name"] for job in cards.items("jobs")}
+        return cards.names("jobs")
 
     before = names()
     with pytest.raises(TooBigError) as refusal:

@@ -72,12 +72,12 @@ def test_cancelling_takes_the_pods_away(onggi: Onggi, rows: dict[str, str]) -> N
 def test_a_rank_that_is_not_served_is_refused_before_a_job_is_made(
     onggi: Onggi, rows: dict[str, str]
 ) -> None:
-    before = {one["metadata"]["name"] for one in onggi.kube.items("jobs")}
+    before = onggi.kube.names("jobs")
     with pytest.raises(openai.BadRequestError, match="rank 128 is above"):
         onggi.sdk("control").fine_tuning.jobs.create(
             model=BASE, suffix="e2e-bot", **rows, extra_body={"onggi": {"rank": 128}}
         )
-    assert {one["metadata"]["name"] for one in onggi.kube.items("jobs")} == before
+    assert onggi.kube.names("jobs") == before
 
 
 @pytest.mark.full

@@ -139,6 +139,32 @@ async def test_the_review_draws_answers_that_nobody_rated_and_names_no_version(h
     assert seen == {f"chatcmpl-{number}" for number in range(1, 6)}
 
 
+async def _claimed(house: House, owner: str, ids: list[str]) -> dict[str, Any]:
+    """A dataset of these opinions, claimed and about to be recorded."""
+    claim = {"bot": BOT, "dataset_digest": DIGEST}
+    claimed = await house.post("/onggi/v1/retrains", claim, key=JOB_TOKEN)
+    source = {"kind": "feedback", "person_id": owner, "conversation_key": "k"}
+    return {
+        "digest": DIGEST,
+        "bot": BOT,
+        "retrain_id": claimed["id"],
+        "sources": [source | {"id": id_, "held_out": False, "learned": True} for id_ in ids],
+        "figures": {"rows": len(ids)},
+        "files": ["train.jsonl", "heldout.jsonl"],
+    }
+
+
+async def test_a_dataset_whose_words_were_erased_is_refused_and_its_claim_given_up(house: House) -> None:
+    owner = await _bot(house)
+    said = await _say(house, await _answer(house, owner, "a"), "accepted", correction="At noon.")
+    stale = await _claimed(house, owner, [said["id"], "fb_erased"])
+    status, error = await house.refusal("POST", "/onggi/v1/datasets", json=stale, key=JOB_TOKEN)
+    assert (status, error["code"]) == (409, "erased_meanwhile")
+    assert (await house.get("/onggi/v1/retrains"))["data"] == []  # nobody waits for what will not be
+    dataset = await _claimed(house, owner, [said["id"]])
+    await house.post("/onggi/v1/datasets", dataset, key=JOB_TOKEN)
+
+
 async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> None:
     owner = await _bot(house)
     ids = [
@@ -165,35 +191,25 @@ async def test_progress_counts_corrections_that_no_dataset_had(house: House) -> 
     assert before["sentence"] == (
         "3 of 60 corrections until the next retrain; 1 opinions wait for an owner's review."
     )
-    sources = [
-        {"kind": "feedback", "id": row, "person_id": owner, "conversation_key": "k", "held_out": False}
-        | {"learned": True}
-        for row in ids[:2]
-    ]
-    claim = {"bot": BOT, "dataset_digest": DIGEST}
-    claimed = await house.post("/onggi/v1/retrains", claim, key=JOB_TOKEN)
-    gone = sources[0] | {"id": "fb_erased"}
-    dataset = {"digest": DIGEST, "bot": BOT, "retrain_id": claimed["id"], "sources": sources}
-    dataset |= {"figures": {"rows": 2}, "files": ["train.jsonl", "heldout.jsonl"]}
-    stale = dataset | {"sources": [*sources, gone]}
-    status, error = await house.refusal("POST", "/onggi/v1/datasets", json=stale, key=JOB_TOKEN)
-    assert (status, error["code"]) == (409, "erased_meanwhile")
-    assert (await house.get("/onggi/v1/retrains"))["data"] == []  # nobody waits for what will not be
-    claimed = await house.post("/onggi/v1/retrains", claim, key=JOB_TOKEN)
-    dataset |= {"retrain_id": claimed["id"]}
+    dataset = await _claimed(house, owner, ids[:2])
     made = await house.post("/onggi/v1/datasets", dataset, key=JOB_TOKEN)
     kept = await house.get(f"/onggi/v1/datasets/{DIGEST}", params={"bot": BOT}, key=JOB_TOKEN)
     assert kept == made
-    assert (kept["sources"], kept["figures"]) == (sources, {"rows": 2})
+    assert (kept["sources"], kept["figures"]) == (dataset["sources"], {"rows": 2})
     upload = await house.http.post(
         "/v1/files",
-        headers={"Idempotency-Key": f"{claimed['id']}:train.jsonl", "Authorization": f"Bearer {JOB_TOKEN}"},
+        headers={
+            "Idempotency-Key": f"{dataset['retrain_id']}:train.jsonl",
+            "Authorization": f"Bearer {JOB_TOKEN}",
+        },
         files={"file": ("train.jsonl", rows(1)), "purpose": (None, "fine-tune")},
     )
     assert upload.json()["id"] == kept["training_file"]
     assert (await house.get(path, key=JOB_TOKEN))["corrections"] == 3
     started = {"state": "started", "job_id": "ftjob-1"}
-    answer = await house.ask("PATCH", f"/onggi/v1/retrains/{claimed['id']}", json=started, key=JOB_TOKEN)
+    answer = await house.ask(
+        "PATCH", f"/onggi/v1/retrains/{dataset['retrain_id']}", json=started, key=JOB_TOKEN
+    )
     assert answer.json()["job_id"] == "ftjob-1"
     after = await house.get(path)
     assert (after["corrections"], after["last"]["dataset_digest"]) == (1, DIGEST)

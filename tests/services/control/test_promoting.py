@@ -56,6 +56,24 @@ async def rate(house: House, person: str, *better: bool) -> None:
             await write(house, said, opinion(said, 1 if liked else -1, created_at=at))
 
 
+async def change(house: House, number: int, **values: Any) -> None:
+    """Make version ``number`` what the gate or an erasure would."""
+    async with house.database.session() as session:
+        version = await versions.get(session, "support-bot", number)
+        assert version is not None
+        for column, value in values.items():
+            setattr(version, column, value)
+
+
+async def opens_after_two_answers_in_shadow(house: House, owner: str) -> None:
+    for key in "ab":
+        shown = answer(owner, key, 1)
+        await write(house, shown, answer(owner, key, 2, arm="shadow", shadow_of=shown.id))
+    assert "opens 50% of the conversations to support-bot@2" in await look(house, shadow=2)
+    bot = await house.get(BOT)
+    assert (bot["candidate"], bot["share"], bot["shadow"]) == (2, 0.5, False)
+
+
 async def actions(house: House) -> list[tuple[str, str]]:
     """What was decided and by whom, the newest first."""
     made = (await house.get(f"{BOT}/decisions"))["data"]
@@ -164,12 +182,7 @@ async def test_a_dry_run_says_it_and_does_nothing(house: House) -> None:
 async def test_shadow_first_and_then_a_share(house: House) -> None:
     owner = await champion_and_untried(house)
     assert "in shadow" in await look(house, shadow=2)
-    for key in "ab":
-        shown = answer(owner, key, 1)
-        await write(house, shown, answer(owner, key, 2, arm="shadow", shadow_of=shown.id))
-    assert "opens 50% of the conversations to support-bot@2" in await look(house, shadow=2)
-    bot = await house.get(BOT)
-    assert (bot["candidate"], bot["share"], bot["shadow"]) == (2, 0.5, False)
+    await opens_after_two_answers_in_shadow(house, owner)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.soak)])
@@ -198,10 +211,7 @@ async def test_killed_at_any_moment_it_decides_the_same_and_once(house: House, k
 async def forced_trial(house: House, **asked: Any) -> str:
     """Version 1 is served, and an owner tries 2, which the gate did not pass; the owner's id."""
     owner = await champion_and_untried(house)
-    async with house.database.session() as session:
-        version = await versions.get(session, "support-bot", 2)
-        assert version is not None
-        version.state = "ungated"
+    await change(house, 2, state="ungated")
     by_force = {"version": 2, "generation": 1, "share": 0.5, "force": True, "reason": "too few cases"}
     await house.post(f"{BOT}/candidate", by_force | asked)
     return owner
@@ -222,10 +232,7 @@ async def test_what_was_forced_and_is_liked_better_is_put_to_a_person_once(house
 
 async def test_what_was_forced_does_not_succeed_an_erased_champion_by_itself(house: House) -> None:
     await forced_trial(house)
-    async with house.database.session() as session:
-        version = await versions.get(session, "support-bot", 1)
-        assert version is not None
-        version.erased_at = now()
+    await change(house, 1, erased_at=now())
     assert "asks a person: support-bot@1 learned from words" in await look(house)
     assert "waits: " in await look(house)
     assert (await house.get(BOT))["champion"] == 1
@@ -234,29 +241,18 @@ async def test_what_was_forced_does_not_succeed_an_erased_champion_by_itself(hou
 async def test_a_job_goes_on_with_what_a_person_forced_and_with_nothing_else(house: House) -> None:
     owner = await forced_trial(house, shadow=True)
     await house_with_versions(house, 3)
-    async with house.database.session() as session:
-        version = await versions.get(session, "support-bot", 3)
-        assert version is not None
-        version.state = "refused"
+    await change(house, 3, state="refused")
     said = {"generation": 2, "reason": "no harm"}
     for asked in ({"version": 3, "share": 0.5}, {"version": 2, "share": 1.0}):
         status, error = await house.refusal("POST", f"{BOT}/candidate", key=JOB_TOKEN, json=said | asked)
         assert (status, error["code"]) == (400, "not_passed")
-    for key in "ab":
-        shown = answer(owner, key, 1)
-        await write(house, shown, answer(owner, key, 2, arm="shadow", shadow_of=shown.id))
-    assert "opens 50% of the conversations to support-bot@2" in await look(house, shadow=2)
-    bot = await house.get(BOT)
-    assert (bot["candidate"], bot["share"], bot["shadow"]) == (2, 0.5, False)
+    await opens_after_two_answers_in_shadow(house, owner)
 
 
 async def test_a_job_does_not_open_what_the_gate_refuses_since_a_job_began_it(house: House) -> None:
     await champion_and_untried(house)
     await look(house, shadow=2)
-    async with house.database.session() as session:
-        version = await versions.get(session, "support-bot", 2)
-        assert version is not None
-        version.state = "refused"
+    await change(house, 2, state="refused")
     asked = {"version": 2, "share": 0.5, "generation": 2, "reason": "no harm"}
     status, error = await house.refusal("POST", f"{BOT}/candidate", key=JOB_TOKEN, json=asked)
     assert (status, error["code"]) == (400, "not_passed")
