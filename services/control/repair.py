@@ -15,6 +15,7 @@ SECONDS = 30.0
 async def repair(control: Control) -> None:
     """One round: add what a report missed, retire what MLflow has no more, mirror what is served as aliases.
 
+    An installation without jobs reads another one's MLflow, and writes nothing there.
     MLflow away is logged and tried again in the next round; nothing else waits for it.
     """
     if control.registry is None:
@@ -25,7 +26,8 @@ async def repair(control: Control) -> None:
         registered = await asyncio.to_thread(control.registry.list)
         await _add_missing(control, registered)
         await _retire_removed(control, control.registry, known, registered)
-        await _mirror(control, control.registry)
+        if control.runner is not None:  # else the aliases are of the installation that trains
+            await _mirror(control, control.registry)
     except RegistryUnavailable as error:
         logging.get("system").warning("registry away: versions are repaired later", reason=str(error))
 

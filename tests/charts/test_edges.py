@@ -101,6 +101,12 @@ def test_in_front_of_an_endpoint_the_gateway_may_go_there() -> None:
     assert {edge for edge in edges(render("front")) if edge[1] in ("api-server", "hub")} == expected
 
 
+def test_who_serves_what_is_trained_here_may_ask_mlflow_and_the_object_store() -> None:
+    elsewhere = "networkPolicy.readers[0].namespaceLabels.kubernetes\\.io/metadata\\.name=elsewhere"
+    opened = edges(render("cpu", elsewhere)) - edges(render("cpu"))
+    assert opened == {("elsewhere", "mlflow", 5050), ("elsewhere", "store-s3", 8333)}
+
+
 def test_everyone_may_look_names_up_and_nobody_may_ask_another_pod_there() -> None:
     manifests = render("cpu")
     cluster, dns, system = Cluster(policies(manifests), NAMESPACES), OUTSIDERS[2], OUTSIDERS[3]

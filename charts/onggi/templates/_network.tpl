@@ -82,3 +82,10 @@ spec:
 {{- define "onggi.rule.ingress" -}}
 {{- include "onggi.rule.namespaces" (dict "way" "from" "labels" .root.Values.networkPolicy.ingressController.namespaceLabels "ports" (list .port)) -}}
 {{- end }}
+
+{{- /* Installations in other namespaces that serve what this one trains. */}}
+{{- define "onggi.rule.readers" -}}
+{{- range .root.Values.networkPolicy.readers }}
+{{ include "onggi.rule.namespaces" (dict "way" "from" "labels" .namespaceLabels "ports" (list $.port)) }}
+{{- end }}
+{{- end }}

@@ -1,5 +1,6 @@
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,16 @@ async def test_a_round_of_repair_adds_what_was_missed_and_mirrors_what_is_served
     await registered.post(f"/onggi/v1/bots/{bot}/rollback", {"generation": 2})
     await repair.repair(registered.control)
     assert registry.aliases(bot) == {}
+
+
+async def test_without_jobs_the_registry_is_anothers_and_is_only_read(
+    registered: House, registry: Registry, bot: str
+) -> None:
+    version = _register(registry, bot)
+    registry.mirror(bot, champion=1, candidate=None)
+    await repair.repair(replace(registered.control, runner=None))
+    assert (await registered.get(f"/onggi/v1/versions/{version}"))["state"] == "ungated"
+    assert registry.aliases(bot) == {"champion": 1}, "what that installation serves, not this one"
 
 
 async def test_repair_retires_what_the_registry_has_no_more_but_nothing_that_is_served(
