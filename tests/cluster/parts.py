@@ -114,9 +114,11 @@ def remove(place: Place, parts: list[Part]) -> None:
     for part in reversed(parts):
         if part.manifest:
             kubectl(place, "delete", "--ignore-not-found", "-f", "-", text=manifest(place, part))
-        for module, name in part.data:
-            folder = MODULES[module].path(name)
-            kubectl(place, "delete", "--ignore-not-found", "-f", *_source(folder))
+        sources = [_source(MODULES[module].path(name)) for module, name in part.data]
+        # The first has the kinds of the others: where it is gone, kubectl would not know what they are.
+        if sources and kubectl(place, "get", "--ignore-not-found", "-o", "name", "-f", *sources[0]):
+            for source in reversed(sources):
+                kubectl(place, "delete", "--ignore-not-found", "-f", *source)
 
 
 def manifest(place: Place, part: Part) -> str:

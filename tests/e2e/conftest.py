@@ -145,15 +145,20 @@ def certificate(namespace: Kube, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "tls.crt"
 
 
+def trusted(kube: Kube) -> None:
+    """ConfigMap ``ca-bundle``: this machine's way to its registries, which downloads go by."""
+    bundle = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt").read_text()
+    kube.apply({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "ca-bundle", "namespace": kube.namespace}, "data": {"ca.crt": bundle},
+    })  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def onggi(namespace: Kube, images: dict[str, str], certificate: Path) -> Onggi:
     """The platform as `helm install --wait` leaves it."""
     kube = namespace
     release = Onggi(kube, images)
-    bundle = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt").read_text()
-    kube.apply({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "ca-bundle", "namespace": NAMESPACE}, "data": {"ca.crt": bundle},
-    })  # fmt: skip
+    trusted(kube)
     kube.helm("install", *release.arguments("--wait", "--timeout", "15m"), timeout=1000)
     return release

@@ -33,10 +33,10 @@ def upload(onggi: Onggi, learned: int) -> dict[str, str]:
     }
 
 
-def create(onggi: Onggi, rows: dict[str, str], bot: str) -> Any:
+def create(onggi: Onggi, rows: dict[str, str], bot: str, base: str = BASE) -> Any:
     """Ask for a fine-tune of one pass, eight rows a step."""
     return onggi.sdk("control").fine_tuning.jobs.create(
-        model=BASE,
+        model=base,
         suffix=bot,
         seed=1,
         **rows,
@@ -85,6 +85,12 @@ def weights(onggi: Onggi, version: str) -> torch.Tensor:
         path = Path(folder) / "adapter.safetensors"
         open_store("s3://onggi").get_file(f"adapters/{bot}/{number}/adapter_model.safetensors", path)
         return torch.cat([tensor.flatten().float() for _, tensor in sorted(load_file(path).items())])
+
+
+def loaded(address: str) -> set[str]:
+    """The models that the vLLM at a pod's address has."""
+    listed = httpx.get(f"http://{address}:8000/v1/models", timeout=5).json()["data"]
+    return {model["id"] for model in listed}
 
 
 def by_kubectl(onggi: Onggi, name: str, bot: str, **environ: str) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -12,48 +11,11 @@ from tests.cluster.place import HTTP_PORT
 from tests.e2e.conftest import BASE, CHART, NAMESPACE, Onggi
 from tests.e2e.kube import until
 from tests.e2e.namespaces import restricted
+from tests.e2e.standing import USER, database, standing
 
 RELEASE, FRONT, HOST = "front", "onggi-front", "front.test"
-PASSWORD = "of-this-test"
 PAUSE_SECONDS = 90
 UPSTREAM = Path(__file__).with_name("pausing_upstream.py")
-
-
-def standing(name: str, port: int, pod: dict[str, Any]) -> list[dict[str, Any]]:
-    """A pod and the Service by which it is found; restricted, as the namespace asks."""
-    labels = {"app": name}
-    pod["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    for container in pod["containers"]:
-        container["securityContext"] |= {
-            "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
-        }  # fmt: skip
-        container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 2}
-    return [
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": pod},
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-         "spec": {"selector": labels, "ports": [{"port": port}]}},
-    ]  # fmt: skip
-
-
-def database(image: str) -> list[dict[str, Any]]:
-    """Somebody else's PostgreSQL, empty, and the Secret that says where it is."""
-    url = f"{RELEASE}:{PASSWORD}@postgresql.{FRONT}.svc:5432/{RELEASE}"
-    container = {
-        "name": "postgresql", "image": image, "securityContext": {"runAsUser": 999},
-        "env": [
-            {"name": "POSTGRES_USER", "value": RELEASE},
-            {"name": "POSTGRES_PASSWORD", "value": PASSWORD},
-            {"name": "PGDATA", "value": "/tmp/data"},
-        ],
-    }  # fmt: skip
-    secret = {
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database"},
-        "stringData": {
-            "DATABASE_URL": f"postgresql+asyncpg://{url}",
-            "MLFLOW_DATABASE_URL": f"postgresql+psycopg2://{url}",
-        },
-    }  # fmt: skip
-    return [*standing("postgresql", 5432, {"containers": [container]}), secret]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +27,7 @@ def front(onggi: Onggi) -> Iterator[Onggi]:
             f"{name}.image.tag": onggi.values[f"{name}.image.tag"] for name in ("gateway", "control", "ui")
         }
         cpu = {f"{name}.resources.requests.cpu": "20m" for name in ("gateway", "control", "ui", "store.s3")}
-        kube.apply(database(f"{onggi.values['store.postgresql.image.repository']}:18.6-trixie"))
+        kube.apply(database(FRONT, f"{onggi.values['store.postgresql.image.repository']}:18.6-trixie"))
         kube.kubectl("wait", "pod/postgresql", "--for=condition=Ready", "--timeout=120s", timeout=130)
         values = {
             **ours,
@@ -92,7 +54,7 @@ def test_it_chats_and_remembers_in_a_database_of_the_teams_own(front: Onggi) -> 
     )
     assert not front.kube.pods("store-postgresql"), "the bundled one is left out"
     statement = f"select status from completions where id = '{asked.id}'"
-    assert front.kube.sql("postgresql", RELEASE, statement) == "done"
+    assert front.kube.sql("postgresql", USER, statement) == "done"
 
 
 @pytest.mark.full

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.e2e.cluster import change
 from tests.e2e.conftest import BASE, Onggi
-from tests.e2e.fine_tunes import create, ended, upload
+from tests.e2e.fine_tunes import create, ended, loaded, upload
 from tests.e2e.kube import until
 from tests.e2e.load import Load
 
@@ -82,9 +81,3 @@ def test_a_new_version_answers_on_every_replica_within_five_seconds(
         assert answer.model == version
         until(lambda: load.whole_since(changed) >= 2, 120, "answers since")
     assert not load.failed, load.failed[:5]
-
-
-def loaded(address: str) -> set[str]:
-    """The models that the vLLM at a pod's address has."""
-    listed = httpx.get(f"http://{address}:8000/v1/models", timeout=5).json()["data"]
-    return {model["id"] for model in listed}
