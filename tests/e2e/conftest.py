@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from common.registry import Registry
 from tests.charts import helm
 from tests.cluster.place import REGISTRY, place
 from tests.e2e.certificates import self_signed
@@ -88,8 +91,14 @@ class Onggi:
 
     def url(self, component: str) -> str:
         """The address of a component's Service."""
-        port = {"gateway": 8080, "control": 8080, "mlflow": 5050, "ui": 7860}[component]
+        port = {"gateway": 8080, "control": 8080, "ui": 7860}[component]
         return self.kube.service(f"{self.fullname}-{component}", port)
+
+    @contextmanager
+    def registry(self) -> Iterator[Registry]:
+        """MLflow as NOTES says how to reach it: it refuses hosts that it does not know."""
+        with self.kube.forwarded(f"{self.fullname}-mlflow", 5050) as address:
+            yield Registry(address)
 
     @property
     def owner_key(self) -> str:

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,6 +70,21 @@ class Kube:
     def service(self, name: str, port: int) -> str:
         """The address of a Service, which the node reaches like a pod does."""
         return f"http://{self.get('service', name)['spec']['clusterIP']}:{port}"
+
+    @contextmanager
+    def forwarded(self, service: str, port: int) -> Iterator[str]:
+        """A Service's address on this machine, by ``kubectl port-forward``, while the block lasts."""
+        command = [str(self.kubectl_path), "-n", self.namespace, "port-forward"]
+        command += [f"service/{service}", f":{port}"]
+        environ = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as forward:
+            assert forward.stdout
+            try:
+                said = forward.stdout.readline()
+                assert said.startswith("Forwarding from "), said
+                yield f"http://{said.split()[2]}"
+            finally:
+                forward.terminate()
 
     def secret(self, name: str, key: str) -> str:
         """A value of a Secret."""

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from common.names import VersionName
-from common.registry import Registry, VersionTags
+from common.registry import VersionTags
 from services.control import repair
 from tests.e2e.cluster import change
 from tests.e2e.conftest import BASE, CHART, NAMESPACE, Onggi, trusted
@@ -78,13 +78,14 @@ def test_only_mlflow_keeps_versions_in_a_database_of_the_teams_own(onggi: Onggi)
         ours = {"store__postgresql__enabled": "false", "store__postgresql__existingSecret": "database"}
         release = profile(kube, onggi, "only-mlflow", {}, **ours)
         install(release)
-        registry = Registry(release.url("mlflow"))
-        version = registry.create_version("support-bot", TAGS)
-        registry.complete(version, "s3://onggi/adapters/support-bot/1")
+        with release.registry() as registry:
+            version = registry.create_version("support-bot", TAGS)
+            registry.complete(version, "s3://onggi/adapters/support-bot/1")
         kube.kubectl("delete", "pod", kube.pods("mlflow")[0]["metadata"]["name"])
         deployment = f"deployment/{release.fullname}-mlflow"
         kube.kubectl("rollout", "status", deployment, "--timeout=180s", timeout=190)
-        assert [one.name for one in Registry(release.url("mlflow")).list()] == [version]
+        with release.registry() as registry:
+            assert [one.name for one in registry.list()] == [version]
         assert kube.sql("postgresql", USER, "select count(*) from model_versions") == "1"
 
 
@@ -141,12 +142,13 @@ def test_only_serving_serves_what_another_installation_trained_and_leaves_that_o
         )
         promoted(release, trained)
         assert answers_as(release, name.bot) == trained
-        registry = Registry(onggi.url("mlflow"))
-        until(lambda: registry.aliases(name.bot) == {"champion": name.number}, 60, "the champion's alias")
-        over = time.monotonic() + 2 * repair.SECONDS
-        while time.monotonic() < over:
-            assert registry.aliases(name.bot) == {"champion": name.number}
-            time.sleep(1)
+        champion = {"champion": name.number}
+        with onggi.registry() as registry:
+            until(lambda: registry.aliases(name.bot) == champion, 60, "the champion's alias")
+            over = time.monotonic() + 2 * repair.SECONDS
+            while time.monotonic() < over:
+                assert registry.aliases(name.bot) == champion
+                time.sleep(1)
         kube.helm("uninstall", release.release, "--wait", "--timeout", "5m")
 
 
