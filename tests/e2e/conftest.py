@@ -171,3 +171,12 @@ def onggi(namespace: Kube, images: dict[str, str], certificate: Path) -> Onggi:
     trusted(kube)
     kube.helm("install", *release.arguments("--wait", "--timeout", "15m"), timeout=1000)
     return release
+
+
+@pytest.fixture
+def without_main(onggi: Onggi) -> Iterator[None]:
+    """The whole platform's own server away, for its memory."""
+    onggi.kube.kubectl("scale", "deployment/onggi-vllm-main", "--replicas=0")
+    yield
+    onggi.kube.kubectl("scale", "deployment/onggi-vllm-main", "--replicas=1")
+    onggi.vllm_pods(1)

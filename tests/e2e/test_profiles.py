@@ -152,15 +152,6 @@ def test_only_serving_serves_what_another_installation_trained_and_leaves_that_o
         kube.helm("uninstall", release.release, "--wait", "--timeout", "5m")
 
 
-@pytest.fixture
-def without_main(onggi: Onggi) -> Iterator[None]:
-    """The whole platform's own server away, for its memory."""
-    onggi.kube.kubectl("scale", "deployment/onggi-vllm-main", "--replicas=0")
-    yield
-    onggi.kube.kubectl("scale", "deployment/onggi-vllm-main", "--replicas=1")
-    onggi.vllm_pods(1)
-
-
 def put_twin(kube: Kube, onggi: Onggi) -> None:
     """A claim ``twin`` that holds SmolLM2 by another name, as two bases that differ in nothing else."""
     template = yaml.safe_load(onggi.kube.get("configmap", "onggi-jobs")["data"]["finetune.yaml"])
