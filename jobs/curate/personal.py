@@ -103,6 +103,8 @@ def _absent(*modules: str) -> Iterator[None]:
 
 @lru_cache
 def _engine(regions: tuple[str, ...]) -> Any:
+    # It tells of every recognizer that is made, and then text by text.
+    getLogger("presidio-analyzer").setLevel(WARNING)
     with _absent("torch", "transformers"):
         from presidio_analyzer import AnalyzerEngine, Pattern, PatternRecognizer, RecognizerRegistry
         from presidio_analyzer import predefined_recognizers as known
@@ -129,7 +131,6 @@ def _engine(regions: tuple[str, ...]) -> Any:
         pattern("EMAIL_ADDRESS", _EMAIL, 0.9),
         pattern("KR_BANK_ACCOUNT", _ACCOUNT, 0.1),
     ]
-    getLogger("presidio-analyzer").setLevel(WARNING)  # it tells of every recognizer, text by text
     nlp = NoOpNlpEngine([{"lang_code": _LANGUAGE, "model_name": ""}])
     nlp.load()
     return AnalyzerEngine(
