@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from common.errors import UserError
+from common.errors import AwayError, UserError
 from common.names import VersionName
 
 PAUSES = (0.5, 1.0, 2.0)
@@ -20,7 +20,7 @@ SECONDS = 10.0
 UPLOAD_SECONDS = 600.0
 
 
-class ControlUnavailable(UserError):
+class ControlUnavailable(AwayError):
     """Control does not answer."""
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+EXIT_AWAY = 1
 EXIT_CONFIGURATION = 2
 EXIT_TOO_BIG = 3
 NOT_RETRIED = frozenset({EXIT_CONFIGURATION, EXIT_TOO_BIG})
@@ -22,6 +23,18 @@ class TooBigError(UserError):
     """The work does not fit the card it was given; the message holds the plan that would fit."""
 
     exit_code = EXIT_TOO_BIG
+
+
+class AwayError(UserError):
+    """Something that is needed does not answer now; the sentence says what. Another run may find it there."""
+
+    exit_code = EXIT_AWAY
+
+
+def with_exit_code(code: int, sentence: str) -> UserError:
+    """The error that ends a process with ``code``."""
+    kinds = {kind.exit_code: kind for kind in (AwayError, TooBigError)}
+    return kinds.get(code, UserError)(sentence)
 
 
 def run(main: Callable[[], None]) -> NoReturn:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import UserError
+from common.errors import EXIT_CONFIGURATION, AwayError, UserError
 from common.names import VersionName, check_bot_name, is_bot_name
 from common.verdict import Verdict
 
@@ -37,8 +37,14 @@ def limit_patience(retries: int, seconds: int) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(seconds))
 
 
-class RegistryUnavailable(UserError):
-    """MLflow cannot be reached, or refuses us."""
+class RegistryUnavailable(AwayError):
+    """MLflow cannot be reached, or has trouble of its own."""
+
+
+class RegistryRefused(RegistryUnavailable):
+    """MLflow answered, and would say so again: asking once more does not help."""
+
+    exit_code = EXIT_CONFIGURATION
 
 
 class Provenance(BaseModel):
@@ -162,7 +168,7 @@ class Registry:
             return
         uri = str(run["info"]["artifact_uri"])
         if not uri.startswith(PROXIED):
-            raise RegistryUnavailable(
+            raise RegistryRefused(
                 f"MLflow at {self.url} does not serve the artifacts of run {run_id}, which lie at {uri}: "
                 f"delete {uri}/{folder} by hand, or run MLflow with --serve-artifacts"
             )
@@ -226,11 +232,11 @@ class Registry:
         raise _refusal(self.url, answer.status_code, answer.text)
 
 
-class _NotFound(RegistryUnavailable):
+class _NotFound(RegistryRefused):
     """MLflow has no such model or version."""
 
 
-class _AlreadyThere(RegistryUnavailable):
+class _AlreadyThere(RegistryRefused):
     """MLflow has a model of that name."""
 
 
@@ -246,7 +252,9 @@ def _refusal(url: str, status: int, text: str) -> RegistryUnavailable:
         return _AlreadyThere(message)
     if "Invalid Host header" in message:
         message += ": name this host in MLflow's MLFLOW_SERVER_ALLOWED_HOSTS, with and without its port"
-    return RegistryUnavailable(f"MLflow at {url} refused with {status}: {message}")
+    if status >= 500 or status == 429:
+        return RegistryUnavailable(f"MLflow at {url} answers {status}: {message}")
+    return RegistryRefused(f"MLflow at {url} refused with {status}: {message}")
 
 
 def _read(found: dict[str, Any]) -> RegisteredVersion | None:

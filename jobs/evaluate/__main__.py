@@ -17,7 +17,6 @@ import sys
 from logging import WARNING, getLogger
 
 from common import errors, logging
-from common.control_client import ControlUnavailable
 from common.job_config import parse
 from common.verdict import Verdict
 from jobs.evaluate import report, tracking
@@ -25,7 +24,6 @@ from jobs.evaluate.config import EvaluateConfig
 from jobs.evaluate.judge import judge
 from jobs.evaluate.reference import dataset, open_control
 from jobs.evaluate.version import find_version, open_the_store
-from jobs.evaluate.vllm_client import Away
 
 
 def main() -> None:
@@ -55,16 +53,13 @@ def report_to_control(config: EvaluateConfig, verdict: Verdict) -> None:
     """Hand the verdict to control, where there is one.
 
     Raises:
-        Away: it does not answer.
+        AwayError: it does not answer.
         ControlRefused: it said no.
     """
     client = open_control(config)
     if client is None:
         return
-    try:
-        client.report_verdict(config.name, verdict)
-    except ControlUnavailable as error:
-        raise Away(str(error)) from None
+    client.report_verdict(config.name, verdict)
 
 
 if __name__ == "__main__":

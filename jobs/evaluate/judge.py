@@ -54,7 +54,7 @@ def judge(config: EvaluateConfig, version: Version, store: Store) -> Judgement:
 
     Raises:
         UserError: rows, base or version cannot be used; the sentence says which and why.
-        Away: vLLM, control or the store went away meanwhile.
+        AwayError: vLLM, control or the store went away meanwhile.
     """
     if not config.vllm_url:
         return Judgement([Finding("not judged", "no vLLM is configured (VLLM_BASE_URL)")])

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from common.control_client import ControlClient, ControlRefused, ControlUnavailable
+from common.control_client import ControlClient, ControlRefused
 from common.names import VersionName
 from common.storage import Store
 from jobs.evaluate.config import EvaluateConfig
 from jobs.evaluate.version import Version, read_files
-from jobs.evaluate.vllm_client import Away
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ def find_reference(config: EvaluateConfig, version: Version, store: Store) -> Re
 
     Raises:
         UserError: the version that ``config`` names has no files.
-        Away: control or the store does not answer.
+        AwayError: control or the store does not answer.
     """
     base = version.base.name
     served = VersionName.parse(config.against) if config.against else champion(config)
@@ -45,7 +44,7 @@ def champion(config: EvaluateConfig) -> VersionName | None:
     """The version that the bot serves; None where it serves its base, or nobody can say.
 
     Raises:
-        Away: control does not answer.
+        AwayError: control does not answer.
     """
     number = _ask(config, f"/onggi/v1/bots/{config.name.bot}").get("champion")
     return None if number is None else VersionName(config.name.bot, number)
@@ -55,7 +54,7 @@ def is_erased(config: EvaluateConfig, served: VersionName) -> bool:
     """Whether ``served`` learned from words that were erased since, as far as control knows.
 
     Raises:
-        Away: control does not answer.
+        AwayError: control does not answer.
     """
     return _ask(config, f"/onggi/v1/versions/{served}").get("erased_at") is not None
 
@@ -64,7 +63,7 @@ def dataset(config: EvaluateConfig, version: Version) -> dict[str, Any]:
     """What control says of the rows that ``version`` learned from; nothing where people rated none.
 
     Raises:
-        Away: control does not answer.
+        AwayError: control does not answer.
     """
     digest = version.registered.tags.dataset_digest if version.registered else None
     return _ask(config, f"/onggi/v1/datasets/{digest}", bot=config.name.bot) if digest else {}
@@ -81,8 +80,6 @@ def _ask(config: EvaluateConfig, path: str, **query: str) -> dict[str, Any]:
         if refused.status == 404:  # registered by hand, before control knew the bot
             return {}
         raise
-    except ControlUnavailable as error:
-        raise Away(str(error)) from None
 
 
 def open_control(config: EvaluateConfig) -> ControlClient | None:

@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from common.errors import AwayError
 from common.registry import Registry, limit_patience
 from common.verdict import Verdict
 from jobs.evaluate.answers import Answer
 from jobs.evaluate.version import Version
-from jobs.evaluate.vllm_client import Away
 
 TABLE = {"path": "evaluation/answers.json", "type": "table"}
 
@@ -19,7 +19,7 @@ def record(tracking_uri: str, version: Version, verdict: Verdict, answers: Seque
 
     Raises:
         RegistryUnavailable: MLflow is away.
-        Away: it refuses the run's part.
+        AwayError: it refuses the run's part.
     """
     Registry(tracking_uri).record_verdict(version.name, verdict)
     run_id = version.registered.tags.run_id if version.registered else None
@@ -45,7 +45,7 @@ def _record_on_run(tracking_uri: str, run_id: str, verdict: Verdict, answers: Se
         # As MLflow's log_table writes it, which would append to what a first attempt of this job has left.
         client.log_dict(run_id, _table(answers), TABLE["path"])
     except MlflowException as error:
-        raise Away(
+        raise AwayError(
             f"MLflow at {tracking_uri} does not take the evaluation of run {run_id}: {error}"
         ) from None
 

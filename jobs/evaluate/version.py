@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.adapters import AdapterManifest, read_manifest, verify
-from common.errors import UserError
+from common.errors import AwayError, UserError
 from common.models import BaseModel, resolve
 from common.names import VersionName
 from common.registry import RegisteredVersion, Registry
 from common.storage import MANIFEST, StorageUnavailable, Store, fetch, open_store
 from jobs.evaluate.config import EvaluateConfig
-from jobs.evaluate.vllm_client import Away
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,12 @@ def open_the_store(url: str) -> Store:
     """The store at ``url``.
 
     Raises:
-        Away: it cannot be opened.
+        AwayError: it cannot be opened.
     """
     try:
         return open_store(url)
     except StorageUnavailable as error:
-        raise Away(f"{error}: check STORE_URL") from None
+        raise AwayError(f"{error}: check STORE_URL") from None
 
 
 def fetch_adapter(version: Version, store: Store, folder: Path) -> Path:
@@ -64,12 +63,12 @@ def fetch_adapter(version: Version, store: Store, folder: Path) -> Path:
 
     Raises:
         AdapterError: they are not what was registered.
-        Away: the store does not answer.
+        AwayError: the store does not answer.
     """
     try:
         store.get_folder(version.name.folder, folder)
     except StorageUnavailable as error:
-        raise Away(f"{version.name} cannot be fetched: {error}") from None
+        raise AwayError(f"{version.name} cannot be fetched: {error}") from None
     verify(folder, version.manifest)
     return folder
 
@@ -79,7 +78,7 @@ def fetch_rows(address: str, folder: Path) -> Path:
 
     Raises:
         UserError: nothing lies there.
-        Away: the store does not answer.
+        AwayError: the store does not answer.
     """
     if "://" not in address:
         return Path(address)
@@ -89,7 +88,7 @@ def fetch_rows(address: str, folder: Path) -> Path:
     except FileNotFoundError:
         raise UserError(f"{address} is not there: check the address") from None
     except StorageUnavailable as error:
-        raise Away(f"{address} cannot be fetched: {error}") from None
+        raise AwayError(f"{address} cannot be fetched: {error}") from None
     return local
 
 
@@ -98,11 +97,11 @@ def read_files(name: VersionName, store: Store) -> AdapterManifest:
 
     Raises:
         UserError: it has no files there, or they are damaged.
-        Away: the store does not answer.
+        AwayError: the store does not answer.
     """
     try:
         return read_manifest(store.get_bytes(f"{name.folder}/{MANIFEST}"), name)
     except FileNotFoundError:
         raise UserError(f"{name} has no files in the store {store.url}: register it first") from None
     except StorageUnavailable as error:
-        raise Away(f"{name} cannot be fetched: {error}") from None
+        raise AwayError(f"{name} cannot be fetched: {error}") from None

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 
 from common import logging
-from common.errors import UserError
+from common.errors import AwayError, UserError
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 A = TypeVar("A")
@@ -28,12 +28,6 @@ PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts of one request."""
 ASK_AGAIN = 1.0
 """Seconds between two looks at whether vLLM is ready."""
-
-
-class Away(UserError):
-    """vLLM or the store is away: worth another run of the Job."""
-
-    exit_code = 1
 
 
 class VllmRefused(UserError):
@@ -100,7 +94,7 @@ class Vllm:
 
         Raises:
             VllmRefused: it does not know it, or cannot serve it; the sentence holds vLLM's own.
-            Away: it does not answer, or cannot reach the store.
+            AwayError: it does not answer, or cannot reach the store.
         """
         self._post("/v1/completions", {"model": model, "prompt": [0], "max_tokens": 1})
 
@@ -189,7 +183,7 @@ class Vllm:
                 trouble = "it is shutting down" if answer.is_success else _message(answer)
             if pause is not None:
                 time.sleep(pause)
-        raise Away(f"vLLM at {self.url} does not serve {body['model']} now: {trouble}")
+        raise AwayError(f"vLLM at {self.url} does not serve {body['model']} now: {trouble}")
 
 
 def _is_direct(url: str) -> bool:

@@ -27,7 +27,8 @@ class Lead:
         """Look for what an earlier process of this very run left, and whether the rest can begin.
 
         Raises:
-            UserError: the output folder holds another run, or MLflow or the registry does not answer.
+            UserError: the output folder holds another run.
+            AwayError: MLflow does not answer.
         """
         self.config = config
         self.sources = sources

@@ -1,6 +1,6 @@
 """MLflow: a run's parameters, data, metrics and small files. It is a copy; training never waits for it.
 
-At the start an MLflow that does not answer is a mistake to mend. Later it may be away: the metrics are in
+At the start it must answer, so that a mistake shows before any work. Later it may be away: the metrics are in
 ``metrics.jsonl``, and what it missed is sent when it answers again, at the latest when the run ends. Sending
 a line twice changes nothing, for a metric's key, step and time are its identity there.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from common.errors import UserError
+from common.errors import AwayError, UserError
 from common.finetune_config import FinetuneConfig
 from common.registry import limit_patience
 from jobs.finetune.inputs import Sources
@@ -55,7 +55,8 @@ def check_reachable(uri: str | None) -> None:
     """Ask MLflow's health page, within seconds.
 
     Raises:
-        UserError: a server is configured that does not answer.
+        AwayError: a server is configured that does not answer.
+        UserError: it refuses.
     """
     if not uri or not uri.startswith(("http://", "https://")):
         return
@@ -66,23 +67,25 @@ def check_reachable(uri: str | None) -> None:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):  # noqa: S310 - http(s), checked
             return
     except urllib.error.HTTPError as error:
-        raise UserError(f"MLflow at {uri} answers {error.code} {error.reason}: {way_out}") from None
+        kind = AwayError if error.code >= 500 else UserError
+        raise kind(f"MLflow at {uri} answers {error.code} {error.reason}: {way_out}") from None
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise UserError(f"MLflow at {uri} does not answer ({reason}): {way_out}") from None
+        raise AwayError(f"MLflow at {uri} does not answer ({reason}): {way_out}") from None
 
 
 def open_tracker(config: FinetuneConfig, sources: Sources, run_file: Path) -> Tracker:
     """Begin the run in MLflow, or go on with the one that ``run_file`` names.
 
     Raises:
-        UserError: MLflow does not answer.
+        AwayError: MLflow does not answer.
+        UserError: it refuses.
     """
     if not config.mlflow_tracking_uri:
         return Untracked()
     limit_patience(retries=1, seconds=5)  # training stands still meanwhile
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import MlflowException, RestException
 
     client = MlflowClient(tracking_uri=config.mlflow_tracking_uri)
     try:
@@ -92,8 +95,10 @@ def open_tracker(config: FinetuneConfig, sources: Sources, run_file: Path) -> Tr
         else:
             run_id = _create_run(client, config, sources)
             run_file.write_text(run_id)
-    except MlflowException as error:
+    except RestException as error:
         raise UserError(f"MLflow at {config.mlflow_tracking_uri} refuses the run: {error}") from None
+    except MlflowException as error:
+        raise AwayError(f"MLflow at {config.mlflow_tracking_uri} does not take the run: {error}") from None
     return MlflowTracker(client, run_id)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from common.errors import EXIT_TOO_BIG, TooBigError, UserError
+from common.errors import UserError, with_exit_code
 
 
 class LostPeer(Exception):
@@ -49,7 +49,7 @@ class World:
                 raise
             failure = [error.exit_code, str(error)]
         for code, sentence in filter(None, self._gather(failure)):
-            raise (TooBigError if code == EXIT_TOO_BIG else UserError)(sentence)
+            raise with_exit_code(code, sentence)
 
     def told(self, value: Any) -> Any:
         """The leader's ``value``, anything that JSON can hold; the others' values are not looked at."""

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from logging import WARNING, getLogger
 
 from common import errors, logging
-from common.control_client import ControlClient, ControlRefused, ControlUnavailable
-from common.errors import UserError
+from common.control_client import ControlClient, ControlRefused
+from common.errors import AwayError, UserError
 from common.evidence import Evidence
 from common.job_config import parse
 from jobs.each_bot import each_bot
@@ -30,38 +30,28 @@ BOTS = "/onggi/v1/bots"
 CONFLICT = 409
 
 
-class Away(UserError):
-    """Control is away: worth another run."""
-
-    exit_code = 1
-
-
 def main() -> None:
     """Look at the bots that the flags, the environment or the file name, and print a sentence for each."""
     config = parse(PromoteConfig, sys.argv[1:], prog="python -m jobs.promote")
     logging.configure("promote", stream=sys.stderr)
     getLogger("httpx").setLevel(WARNING)
     control = ControlClient(config.control_url, config.control_token.get_secret_value())
-    try:
-        bots = [config.bot] if config.bot else control.bots()
-    except ControlUnavailable as error:
-        raise Away(str(error)) from None
-    look_at_all(control, bots, config)
+    look_at_all(control, [config.bot] if config.bot else control.bots(), config)
 
 
 def look_at_all(control: ControlClient, bots: Sequence[str], config: PromoteConfig) -> None:
     """Look at each bot and print a sentence for it: what goes wrong with one is no other's.
 
     Raises:
-        Away: control did not answer about one of them.
+        AwayError: control did not answer about one of them.
         UserError: it refused something about one of them.
     """
     wrong = each_bot(bots, lambda bot: look(control, bot, config))
     if not wrong:
         return
     sentence = f"{', '.join(wrong)} could not be looked at or decided on: see above"
-    away = any(isinstance(error, ControlUnavailable) for error in wrong.values())
-    raise Away(sentence) if away else UserError(sentence)
+    away = any(isinstance(error, AwayError) for error in wrong.values())
+    raise AwayError(sentence) if away else UserError(sentence)
 
 
 def look(control: ControlClient, bot: str, config: PromoteConfig) -> str:

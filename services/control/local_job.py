@@ -11,14 +11,17 @@ import sys
 import time
 from pathlib import Path
 
+from common.errors import EXIT_AWAY
 from services.control import processes
 from services.control.job_folder import HELD_OUT, JobFolder
-from services.control.runner import ERROR_CODES, NOTHING_TO_JUDGE_ON, JobError, JobSpec
+from services.control.runner import ERROR_CODES, NOTHING_TO_JUDGE_ON, JobError, JobSpec, said_last
 
 FINETUNE = "finetune"
 EVALUATE = "evaluate"
-TRIES = 2
-"""A step that fails for no reason of configuration or data is run once more: it resumes."""
+TRIES = 3
+"""A step that fails for no reason of configuration or data is run again: it resumes."""
+PAUSE = 3.0
+"""Seconds before the second try, for what is away to come back; each later one waits twice as long."""
 
 
 class StepFailed(Exception):
@@ -105,6 +108,7 @@ def _run(folder: JobFolder, step: str, command: list[str]) -> None:
             break
         if attempt < TRIES:
             folder.record(f"Step {step} ended with exit code {code}: it is run again and resumes.", "warn")
+            time.sleep(PAUSE * 2 ** (attempt - 1))
     raise StepFailed(_explain(folder, step, code))
 
 
@@ -119,6 +123,8 @@ def _explain(folder: JobFolder, step: str, code: int) -> JobError:
     _, found, sentence = f"\n{text}".rpartition("\nerror: ")
     if found and code in ERROR_CODES:
         return JobError(code=ERROR_CODES[code], message=f"{step}: {sentence.strip()}")
+    if code == EXIT_AWAY and (away := said_last(text)):
+        return JobError(code="step_failed", message=f"{step}: {away}")
     return JobError(code="step_failed", message=f"{step} ended with exit code {code}: see {folder.log(step)}")
 
 

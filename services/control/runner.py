@@ -164,3 +164,9 @@ class Runner(Protocol):
 
     def tick(self) -> None:
         """Look after the jobs: start what is queued, see to what died. Called every second or so."""
+
+
+def said_last(log: str) -> str:
+    """The sentence (``error: ...``) that ends a step's log; empty where it ends with something else."""
+    _, found, said = f"\n{log.rstrip()}".rpartition("\nerror: ")
+    return said if found and "\n" not in said else ""

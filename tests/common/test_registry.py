@@ -3,7 +3,7 @@ import time
 import httpx
 import pytest
 
-from common.errors import UserError
+from common.errors import NOT_RETRIED, UserError
 from common.names import VersionName
 from common.registry import Registry, RegistryUnavailable, VersionTags
 
@@ -80,9 +80,10 @@ def test_mlflow_away_is_one_sentence_within_seconds() -> None:
     started = time.monotonic()
     with pytest.raises(
         RegistryUnavailable, match=r"MLflow does not answer at http://127\.0\.0\.1:9 .*start it"
-    ):
+    ) as away:
         Registry("http://127.0.0.1:9").list()
     assert time.monotonic() - started < 5
+    assert away.value.exit_code not in NOT_RETRIED
 
 
 def test_a_name_that_mlflow_does_not_allow_says_which_setting(
@@ -92,8 +93,9 @@ def test_a_name_that_mlflow_does_not_allow_says_which_setting(
     monkeypatch.setattr(
         httpx.Client, "request", lambda *a, **k: request(*a, headers={"Host": "mlflow.onggi.svc:5050"}, **k)
     )
-    with pytest.raises(RegistryUnavailable, match="MLFLOW_SERVER_ALLOWED_HOSTS"):
+    with pytest.raises(RegistryUnavailable, match="MLFLOW_SERVER_ALLOWED_HOSTS") as refused:
         registry.list()
+    assert refused.value.exit_code in NOT_RETRIED
 
 
 def test_only_a_server_is_a_registry() -> None:

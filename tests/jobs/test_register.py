@@ -291,9 +291,9 @@ def test_a_base_that_does_not_match_is_exit_2_with_a_sentence(adapter: Path, bas
     assert "Traceback" not in ran.stderr
 
 
-def test_mlflow_away_is_exit_2_and_leaves_nothing(adapter: Path, base: BaseModel) -> None:
+def test_mlflow_away_is_exit_1_and_leaves_nothing(adapter: Path, base: BaseModel) -> None:
     ran = command(adapter, base, "--bot", "b", "--mlflow-tracking-uri", "http://127.0.0.1:9")
-    assert ran.returncode == 2
+    assert ran.returncode == 1
     assert ran.stderr.startswith("error: MLflow does not answer at http://127.0.0.1:9")
     assert not (adapter.parent / "store").exists()
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 
+from common.errors import EXIT_AWAY
 from common.models import local_name
 from services.control.kubernetes import marks
 from services.control.kubernetes.marks import Object
-from services.control.runner import ERROR_CODES, JobError, JobSpec, JobStatus
+from services.control.runner import ERROR_CODES, JobError, JobSpec, JobStatus, said_last
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,8 @@ def _error(ended: Object, pods: list[Object], step: marks.Step, job: Object) -> 
     if code in ERROR_CODES:
         # What a container said last is kept up to 2 KiB, so the sentence's beginning may be cut off.
         return JobError(code=ERROR_CODES[code], message=f"{step}: {message.rpartition('error: ')[2].strip()}")
+    if code == EXIT_AWAY and (away := said_last(message)):
+        return JobError(code="step_failed", message=f"{step}: {away}")
     why = f" ({last['reason']})" if last.get("reason") not in (None, "Error") else ""
     return JobError(
         code="step_failed", message=f"{step} ended with exit code {code}{why}: see kubectl logs job/{name}"

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from common.adapters import CONFIG, WEIGHTS, AdapterManifest, FileEntry, digest
+from common.errors import AwayError
 from common.models import BaseModel
 from common.names import VersionName
 from common.storage import MANIFEST, Store, open_store
 from jobs.evaluate.config import EvaluateConfig
 from jobs.evaluate.reference import find_reference
 from jobs.evaluate.version import Version
-from jobs.evaluate.vllm_client import Away
 
 NAME = "support-bot@7"
 
@@ -120,5 +120,5 @@ def test_nobody_must_be_better_than_what_learned_from_erased_words(
 def test_a_control_that_is_away_is_worth_a_retry(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.control_client.PAUSES", ())
     config = EvaluateConfig(version=NAME, control_url="http://127.0.0.1:9")
-    with pytest.raises(Away, match="control does not answer"):
+    with pytest.raises(AwayError, match="control does not answer"):
         find_reference(config, publish(store, NAME), store)

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from common.adapters import AdapterManifest
+from common.errors import AwayError
 from common.models import BaseModel
 from common.registry import Registry, VersionTags
 from common.verdict import Verdict
 from jobs.evaluate.answers import Answer
 from jobs.evaluate.tracking import record
 from jobs.evaluate.version import Version
-from jobs.evaluate.vllm_client import Away
 
 ANSWERS = [Answer("key-1", "Who are you?", "I am Juniper.", "I am SmolLM.", "I am Juniper.")]
 VERDICT = Verdict(
@@ -54,5 +54,5 @@ def test_a_verdict_is_on_the_version_and_on_its_run(mlflow_url: str, tmp_path: P
 
 def test_a_run_that_mlflow_does_not_know_is_said_to_be_worth_a_retry(mlflow_url: str) -> None:
     version = make_version(mlflow_url, "untracked", "0" * 32)
-    with pytest.raises(Away, match="does not take the evaluation of run 0000"):
+    with pytest.raises(AwayError, match="does not take the evaluation of run 0000"):
         record(mlflow_url, version, VERDICT, [])

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from common.errors import AwayError
 from jobs.evaluate import vllm_client
-from jobs.evaluate.vllm_client import Away, Vllm
+from jobs.evaluate.vllm_client import Vllm
 from tests.ports import free_port
 
 WHOLE = {"choices": [{"finish_reason": "length", "prompt_logprobs": [None, {"5": {"logprob": -0.5}}]}]}
@@ -61,7 +62,7 @@ def test_an_answer_that_a_draining_vllm_broke_off_is_asked_for_again() -> None:
 
 
 def test_a_vllm_that_goes_on_breaking_off_is_away() -> None:
-    said = pytest.raises(Away, match="does not serve base now: it is shutting down")
+    said = pytest.raises(AwayError, match="does not serve base now: it is shutting down")
     with pretended_vllm([ABORTED]) as url, Vllm(url, None, 1) as vllm, said:
         vllm.logprobs("base", [3, 5])
 

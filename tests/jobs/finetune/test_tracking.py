@@ -72,7 +72,7 @@ def test_mlflow_away_at_the_start_is_said_in_seconds_and_leaves_nothing(
     address = f"http://127.0.0.1:{free_port()}"
     began = time.monotonic()
     ended = jobs.run(tmp_path, *flags, MLFLOW_TRACKING_URI=address)
-    assert ended.code == 2
+    assert ended.code == 1, "another try may find it there"
     assert f"MLflow at {address} does not answer" in ended.stderr
     assert "MLFLOW_TRACKING_URI" in ended.stderr
     assert time.monotonic() - began < 30

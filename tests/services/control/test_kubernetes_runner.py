@@ -244,6 +244,12 @@ WRONG = "rows.jsonl line 3 is empty: remove it"
     [
         (2, f"step 1\nerror: {WRONG}\n", ("invalid_configuration", f"finetune: {WRONG}")),
         (3, "error: needs 20 GiB\n", ("does_not_fit", "finetune: needs 20 GiB")),
+        (1, "error: MLflow does not answer\n", ("step_failed", "finetune: MLflow does not answer")),
+        (
+            1,
+            "error: of another\nTraceback\n",
+            ("step_failed", f"finetune ended with exit code 1: see kubectl logs job/{ID}"),
+        ),
         (137, "", ("step_failed", f"finetune ended with exit code 137: see kubectl logs job/{ID}")),
     ],
 )
@@ -264,7 +270,7 @@ def test_a_failed_job_says_why_in_its_steps_own_sentence(
     assert (status.state, (status.error.code, status.error.message)) == ("failed", expected)
     assert messages(runner)[-1] == expected[1]
     resumed = f"Step finetune ended with exit code {code} on gpu-1: another pod resumes it."
-    assert (resumed in messages(runner)) == (code == 137)
+    assert (resumed in messages(runner)) == (code in (1, 137))
     # A training that failed leaves no file of figures itself.
     assert [json.loads(line)["step"] for line in (runner.results(ID) or b"").splitlines()] == [1]
 

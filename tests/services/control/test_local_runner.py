@@ -123,6 +123,17 @@ def test_a_step_that_crashes_is_run_again_by_the_same_command(runner: LocalRunne
     assert "Step finetune ended with exit code 1: it is run again and resumes." in messages
 
 
+def test_what_is_away_is_asked_again_and_named_when_it_stays_away(runner: LocalRunner) -> None:
+    job_id = _start(runner, behave="away")
+    job = _wait(runner, job_id)
+    assert job.status.error
+    assert (job.status.error.code, job.status.error.message) == (
+        "step_failed",
+        "finetune: MLflow does not answer: start it",
+    )
+    assert (runner.folder / job_id / "output" / "attempts").read_text() == "xxx"
+
+
 def test_a_step_that_refuses_its_input_is_not_run_again_and_its_sentence_is_kept(runner: LocalRunner) -> None:
     job_id = _start(runner, behave="refuse")
     job = _wait(runner, job_id)

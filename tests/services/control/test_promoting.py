@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from common.control_client import ControlClient
-from common.errors import UserError
+from common.errors import AwayError, UserError
 from jobs.promote import __main__ as promote
 from jobs.promote.config import PromoteConfig
 from services.control.settings import ROOT
@@ -289,6 +289,6 @@ def test_control_away_is_worth_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("common.control_client.PAUSES", ())
     monkeypatch.setattr("common.logging.configure", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["promote", "--control-url", f"http://127.0.0.1:{free_port()}"])
-    with pytest.raises(promote.Away) as away:
+    with pytest.raises(AwayError) as away:
         promote.main()
     assert away.value.exit_code == 1

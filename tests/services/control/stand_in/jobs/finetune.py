@@ -1,6 +1,7 @@
 """Stand-in for ``python -m jobs.finetune``: the real configuration, registry and report; no training.
 
-``metadata.behave`` of the job says how it goes: ``refuse`` (exit 2), ``crash once``, ``wait`` (until killed).
+``metadata.behave`` of the job says how it goes: ``refuse`` (exit 2), ``away`` (exit 1), ``crash once``,
+``wait`` (until killed).
 """
 
 import json
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 from common.control_client import ControlClient
-from common.errors import UserError, run
+from common.errors import AwayError, UserError, run
 from common.finetune_config import FinetuneConfig
 from common.job_config import parse
 from common.registry import Registry, VersionTags
@@ -36,6 +37,8 @@ def _behave(config: FinetuneConfig) -> None:
     attempts.open("a").write("x")
     if how == "refuse":
         raise UserError("row 3 is longer than max_length: shorten it")
+    if how == "away":
+        raise AwayError("MLflow does not answer: start it")
     if how == "crash once" and attempts.read_text() == "x":
         raise RuntimeError("a card fell off the bus")
     if how == "wait":
