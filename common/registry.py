@@ -14,6 +14,7 @@ full address.
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,24 @@ class RegistryRefused(RegistryUnavailable):
     """MLflow answered, and would say so again: asking once more does not help."""
 
     exit_code = EXIT_CONFIGURATION
+
+
+@contextmanager
+def taking(uri: str, what: str) -> Iterator[None]:
+    """A block in which MLflow's own client hands ``what`` to the server at ``uri``.
+
+    Raises:
+        RegistryRefused: the server said no.
+        RegistryUnavailable: it does not answer, or has trouble of its own.
+    """
+    from mlflow.exceptions import MlflowException, RestException
+
+    try:
+        yield
+    except MlflowException as error:
+        said_no = isinstance(error, RestException) and error.get_http_status_code() < 500
+        kind = RegistryRefused if said_no else RegistryUnavailable
+        raise kind(f"MLflow at {uri} does not take {what}: {error}") from None
 
 
 class Provenance(BaseModel):

@@ -3,11 +3,16 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from common.errors import UserError
+from common.errors import AwayError, UserError
 
 
-def each_bot(bots: Sequence[str], look: Callable[[str], str]) -> dict[str, UserError]:
-    """Look at each bot and print what came of it; by bot what went wrong, which is no other bot's."""
+def each_bot(bots: Sequence[str], look: Callable[[str], str]) -> None:
+    """Look at each bot and print what came of it; what goes wrong with one is no other's.
+
+    Raises:
+        AwayError: something did not answer about one of them, at the end.
+        UserError: something was refused about one of them, at the end.
+    """
     wrong: dict[str, UserError] = {}
     for bot in bots:
         try:
@@ -15,4 +20,7 @@ def each_bot(bots: Sequence[str], look: Callable[[str], str]) -> dict[str, UserE
         except UserError as error:
             print(f"{bot}: {error}", file=sys.stderr, flush=True)
             wrong[bot] = error
-    return wrong
+    if wrong:
+        sentence = f"{', '.join(wrong)} could not be looked at: see above"
+        away = any(isinstance(error, AwayError) for error in wrong.values())
+        raise AwayError(sentence) if away else UserError(sentence)

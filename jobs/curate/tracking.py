@@ -6,8 +6,7 @@ Rows would outlive an erasure there, which deletes what the database and the sto
 import json
 from typing import Any
 
-from common.errors import UserError
-from common.registry import limit_patience
+from common.registry import limit_patience, taking
 from jobs.curate.dataset import Curated, origins
 from jobs.prepare.folder import TRAIN
 
@@ -19,19 +18,16 @@ def record(tracking_uri: str, bot: str, curated: Curated) -> str:
     """Log ``curated`` on a run of experiment ``bot``, the same one for the same dataset; the run's id.
 
     Raises:
-        UserError: MLflow is away or refuses.
+        RegistryUnavailable, RegistryRefused.
     """
     limit_patience(retries=2, seconds=20)
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri=tracking_uri)
-    try:
+    with taking(tracking_uri, "the dataset"):
         found = client.get_experiment_by_name(bot)
         experiment = found.experiment_id if found else client.create_experiment(bot)
         return _find(client, experiment, curated) or _log(client, experiment, bot, curated)
-    except MlflowException as error:
-        raise UserError(f"MLflow at {tracking_uri} does not take the dataset: {error}") from None
 
 
 def _find(client: Any, experiment: str, curated: Curated) -> str | None:

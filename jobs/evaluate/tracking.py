@@ -5,8 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from common.errors import AwayError
-from common.registry import Registry, limit_patience
+from common.registry import Registry, limit_patience, taking
 from common.verdict import Verdict
 from jobs.evaluate.answers import Answer
 from jobs.evaluate.version import Version
@@ -18,8 +17,7 @@ def record(tracking_uri: str, version: Version, verdict: Verdict, answers: Seque
     """Write ``verdict`` to the version's tags, and to its run where it has one.
 
     Raises:
-        RegistryUnavailable: MLflow is away.
-        AwayError: it refuses the run's part.
+        RegistryUnavailable, RegistryRefused.
     """
     Registry(tracking_uri).record_verdict(version.name, verdict)
     run_id = version.registered.tags.run_id if version.registered else None
@@ -31,11 +29,10 @@ def _record_on_run(tracking_uri: str, run_id: str, verdict: Verdict, answers: Se
     limit_patience(retries=2, seconds=20)
     from mlflow import MlflowClient
     from mlflow.entities import Metric, RunTag
-    from mlflow.exceptions import MlflowException
 
     now = round(time.time() * 1000)
     client = MlflowClient(tracking_uri=tracking_uri)
-    try:
+    with taking(tracking_uri, f"the evaluation of run {run_id}"):
         client.log_batch(
             run_id,
             metrics=[Metric(f"gate_{name}", value, now, 0) for name, value in verdict.figures.items()],
@@ -44,10 +41,6 @@ def _record_on_run(tracking_uri: str, run_id: str, verdict: Verdict, answers: Se
         client.log_text(run_id, verdict.note, "evaluation/note.md")
         # As MLflow's log_table writes it, which would append to what a first attempt of this job has left.
         client.log_dict(run_id, _table(answers), TABLE["path"])
-    except MlflowException as error:
-        raise AwayError(
-            f"MLflow at {tracking_uri} does not take the evaluation of run {run_id}: {error}"
-        ) from None
 
 
 def _table(answers: Sequence[Answer]) -> dict[str, list[Any]]:

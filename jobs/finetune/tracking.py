@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from common.errors import AwayError, UserError
 from common.finetune_config import FinetuneConfig
-from common.registry import limit_patience
+from common.registry import limit_patience, taking
 from jobs.finetune.inputs import Sources
 from jobs.finetune.metrics import StepMetrics
 from jobs.finetune.result import Result
@@ -78,27 +78,21 @@ def open_tracker(config: FinetuneConfig, sources: Sources, run_file: Path) -> Tr
     """Begin the run in MLflow, or go on with the one that ``run_file`` names.
 
     Raises:
-        AwayError: MLflow does not answer.
-        UserError: it refuses.
+        RegistryUnavailable, RegistryRefused.
     """
     if not config.mlflow_tracking_uri:
         return Untracked()
     limit_patience(retries=1, seconds=5)  # training stands still meanwhile
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException, RestException
 
     client = MlflowClient(tracking_uri=config.mlflow_tracking_uri)
-    try:
+    with taking(config.mlflow_tracking_uri, "the run"):
         run_id = run_file.read_text().strip() if run_file.exists() else ""
         if run_id:
             client.update_run(run_id, status="RUNNING")
         else:
             run_id = _create_run(client, config, sources)
             run_file.write_text(run_id)
-    except RestException as error:
-        raise UserError(f"MLflow at {config.mlflow_tracking_uri} refuses the run: {error}") from None
-    except MlflowException as error:
-        raise AwayError(f"MLflow at {config.mlflow_tracking_uri} does not take the run: {error}") from None
     return MlflowTracker(client, run_id)
 
 

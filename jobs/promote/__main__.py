@@ -19,7 +19,6 @@ from logging import WARNING, getLogger
 
 from common import errors, logging
 from common.control_client import ControlClient, ControlRefused
-from common.errors import AwayError, UserError
 from common.evidence import Evidence
 from common.job_config import parse
 from jobs.each_bot import each_bot
@@ -40,18 +39,8 @@ def main() -> None:
 
 
 def look_at_all(control: ControlClient, bots: Sequence[str], config: PromoteConfig) -> None:
-    """Look at each bot and print a sentence for it: what goes wrong with one is no other's.
-
-    Raises:
-        AwayError: control did not answer about one of them.
-        UserError: it refused something about one of them.
-    """
-    wrong = each_bot(bots, lambda bot: look(control, bot, config))
-    if not wrong:
-        return
-    sentence = f"{', '.join(wrong)} could not be looked at or decided on: see above"
-    away = any(isinstance(error, AwayError) for error in wrong.values())
-    raise AwayError(sentence) if away else UserError(sentence)
+    """Look at each bot and print a sentence for it; raises as ``each_bot`` does."""
+    each_bot(bots, lambda bot: look(control, bot, config))
 
 
 def look(control: ControlClient, bot: str, config: PromoteConfig) -> str:

@@ -7,15 +7,15 @@
 It reads reviewed opinions through control, makes a dataset of them (jobs.curate) and asks control for a
 fine-tune of the bot's base on all of it; what that makes is judged and put on trial by others. Run it as
 often as you like, twice at once and after being killed: a dataset is trained on once. Quiet hours and a
-month's GPU-hours say when it may begin. Exit codes: 0 done or nothing to do, 2 configuration, or control is
-away.
+month's GPU-hours say when it may begin. Exit codes: 0 done or nothing to do, 2 configuration or something
+refused, 1 control, MLflow or the store is away, worth a retry.
 """
 
 import sys
 from datetime import UTC, datetime
 
 from common import logging
-from common.errors import UserError, run
+from common.errors import run
 from common.job_config import parse
 from jobs.curate.curating import connect
 from jobs.each_bot import each_bot
@@ -29,9 +29,7 @@ def main() -> None:
     logging.configure("retrain")
     control = connect(config)
     bots = [config.bot] if config.bot else control.bots()
-    failed = each_bot(bots, lambda bot: told(retrain(control, bot, config, datetime.now(UTC))))
-    if failed:
-        raise UserError(f"{', '.join(failed)} could not be looked at: see above")
+    each_bot(bots, lambda bot: told(retrain(control, bot, config, datetime.now(UTC))))
 
 
 def told(outcome: Outcome) -> str:

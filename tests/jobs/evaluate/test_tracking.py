@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from common.adapters import AdapterManifest
-from common.errors import AwayError
+from common.errors import NOT_RETRIED
 from common.models import BaseModel
-from common.registry import Registry, VersionTags
+from common.registry import Registry, RegistryRefused, VersionTags
 from common.verdict import Verdict
 from jobs.evaluate.answers import Answer
 from jobs.evaluate.tracking import record
@@ -52,7 +52,8 @@ def test_a_verdict_is_on_the_version_and_on_its_run(mlflow_url: str, tmp_path: P
     }
 
 
-def test_a_run_that_mlflow_does_not_know_is_said_to_be_worth_a_retry(mlflow_url: str) -> None:
+def test_a_run_that_mlflow_does_not_know_is_no_matter_for_a_retry(mlflow_url: str) -> None:
     version = make_version(mlflow_url, "untracked", "0" * 32)
-    with pytest.raises(AwayError, match="does not take the evaluation of run 0000"):
+    with pytest.raises(RegistryRefused, match="does not take the evaluation of run 0000") as refused:
         record(mlflow_url, version, VERDICT, [])
+    assert refused.value.exit_code in NOT_RETRIED
