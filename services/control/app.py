@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from asyncpg import InterfaceError, PostgresError
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,6 +35,7 @@ from services.control.routes import (
 from services.control.runner import Runner, RunnerUnavailable
 from services.control.settings import ControlSettings
 from services.database import credentials
+from services.database.away import database_away, is_away
 from services.database.upgrade import upgrade
 
 _ROUTES = (
@@ -74,6 +77,8 @@ def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastA
     install_handlers(app)
     for away in (RunnerUnavailable, StorageUnavailable):
         app.add_exception_handler(away, _unavailable)
+    for kind in (SQLAlchemyError, PostgresError, InterfaceError, ConnectionError, TimeoutError):
+        app.add_exception_handler(kind, _database_trouble)
     app.add_middleware(BodyLimit)
     app.add_middleware(Observed, component="control", traced=bool(settings.otel_exporter_otlp_endpoint))
     return app
@@ -81,6 +86,12 @@ def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastA
 
 async def _unavailable(_: Request, error: Exception) -> Response:
     return respond(unavailable(str(error)))
+
+
+async def _database_trouble(_: Request, error: Exception) -> Response:
+    if not is_away(error):
+        raise error
+    return respond(database_away(error))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from services.control.fine_tune_views import estimate_finish, result_file_id
 from services.control.fine_tunes import incoming_folder
 from services.control.runner import FINISHED, Job, Runner, RunnerUnavailable
 from services.database import credentials
+from services.database.away import describe, is_away
 from services.database.queries import files, trainings
 from services.database.tables import File, Training
 
@@ -106,6 +107,9 @@ async def _every(
             await do(control)
         except (RunnerUnavailable, StorageUnavailable, OpenAIError) as error:
             logging.get("system").warning("background work waits", work=name, reason=str(error))
-        except Exception:  # whatever it was, the next round comes
-            logging.get("system").exception("background work failed", work=name)
+        except Exception as error:  # whatever it was, the next round comes
+            if is_away(error):
+                logging.get("system").warning("background work waits", work=name, reason=describe(error))
+            else:
+                logging.get("system").exception("background work failed", work=name)
         await asyncio.sleep(seconds)

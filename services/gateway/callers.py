@@ -5,9 +5,9 @@ import time
 from collections import OrderedDict
 
 from common.openai_errors import OpenAIError
+from services.database.away import needs_database
 from services.database.credentials import Caller, authenticate, first_owner
 from services.database.engine import Database
-from services.gateway.away import needs_database
 
 # How long a revoked key may still work.
 REMEMBERED_SECONDS = 3.0

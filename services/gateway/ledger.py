@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 
 from common import logging
+from services.database.away import describe, refuses_row
 from services.database.engine import Database
 from services.database.queries import completions
 from services.database.tables import CompletionStatus, now
 from services.gateway import metrics
-from services.gateway.away import describe, refuses_row
 from services.gateway.record import LEASE, Record
 
 FINISH_SECONDS = 5.0  # how long a response's end waits for its final row

@@ -8,11 +8,11 @@ from datetime import datetime
 from common import logging
 from common.names import VersionName
 from common.openai_errors import OpenAIError, not_found, unavailable
+from services.database.away import DATABASE_ERRORS, describe
 from services.database.engine import Database
 from services.database.queries import served as queries
 from services.database.queries import trainings
 from services.database.tables import Arm
-from services.gateway.away import DATABASE_ERRORS, describe
 from services.gateway.opening import ServedBot, open_up
 from services.gateway.replica import Wanted
 from services.gateway.upstream import Upstream

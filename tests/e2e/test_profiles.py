@@ -141,7 +141,7 @@ def test_only_serving_serves_what_another_installation_trained_and_leaves_that_o
             lambda: release.control("GET", f"/onggi/v1/versions/{trained}").is_success, 60, f"{trained} there"
         )
         promoted(release, trained)
-        assert answers_as(release, name.bot) == trained
+        until(lambda: answers_as(release, name.bot) == trained, 30, f"{trained}, which is loaded first,")
         champion = {"champion": name.number}
         with onggi.registry() as registry:
             until(lambda: registry.aliases(name.bot) == champion, 60, "the champion's alias")

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 
 from common.names import VersionName
 from common.openai_errors import OpenAIError, invalid
+from services.database.away import needs_database
 from services.database.queries import served as queries
-from services.gateway.away import needs_database
 from services.gateway.deps import CallerDep, Gateway, GatewayDep, OwnerDep
 from services.gateway.served import unknown_model
 

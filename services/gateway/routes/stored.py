@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 
 from common.openai_errors import not_found
+from services.database.away import needs_database
 from services.database.credentials import Caller
 from services.database.queries import stored as queries
 from services.database.tables import Completion
-from services.gateway.away import needs_database
 from services.gateway.deps import CallerDep, GatewayDep
 from services.gateway.requests import read_body, read_metadata_update
 

@@ -12,9 +12,9 @@ from sqlalchemy import make_url
 from services.database.engine import Database
 from services.gateway import ledger
 from services.gateway.settings import GatewaySettings
+from tests.cut_line import CutLine, line_to
 from tests.postgres import fresh_database
 from tests.services.gateway.conftest import SECRET, House, eventually, fill, listening
-from tests.services.gateway.cut_line import CutLine, line_to
 from tests.services.gateway.fake_upstream import BASE, DONE, FakeUpstream, chunk, usage
 
 ASK = {"model": "support-bot", "messages": [{"role": "user", "content": "Hello"}]}
@@ -23,12 +23,11 @@ ID = "chatcmpl-0123456789abcdef0123"
 
 @pytest.fixture
 async def house_on_a_line(
-    request: pytest.FixtureRequest, upstream: FakeUpstream
+    postgres_url: str, postgres_template: str, upstream: FakeUpstream
 ) -> AsyncIterator[tuple[House, CutLine]]:
     """A gateway whose PostgreSQL is reached over a line that can be cut."""
-    server = request.getfixturevalue("postgres_url")
-    template = make_url(request.getfixturevalue("postgres_template")).database or ""
-    direct = await asyncio.to_thread(fresh_database, server, template)
+    template = make_url(postgres_template).database or ""
+    direct = await asyncio.to_thread(fresh_database, postgres_url, template)
     database = Database(direct)
     key, member_key = await fill(database)
     async with line_to(make_url(direct).port or 0) as line:
