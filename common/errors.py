@@ -13,7 +13,7 @@ NOT_RETRIED = frozenset({EXIT_CONFIGURATION, EXIT_TOO_BIG})
 class UserError(Exception):
     """Configuration or data that the user must mend: one sentence with the place and the way out.
 
-    A retry cannot help, so the process exits with 2 and no traceback.
+    A retry cannot help, but for what is away: the process exits with 2 and no traceback.
     """
 
     exit_code = EXIT_CONFIGURATION

@@ -56,14 +56,23 @@ def taking(uri: str, what: str) -> Iterator[None]:
         RegistryRefused: the server said no.
         RegistryUnavailable: it does not answer, or has trouble of its own.
     """
-    from mlflow.exceptions import MlflowException, RestException
+    from mlflow.exceptions import MlflowException
+    from requests import HTTPError
 
     try:
         yield
-    except MlflowException as error:
-        said_no = isinstance(error, RestException) and error.get_http_status_code() < 500
-        kind = RegistryRefused if said_no else RegistryUnavailable
-        raise kind(f"MLflow at {uri} does not take {what}: {error}") from None
+    except MlflowException as error:  # a connection's trouble has the status 500
+        raise _trouble(
+            error.get_http_status_code(), f"MLflow at {uri} does not take {what}: {error}"
+        ) from None
+    except HTTPError as error:  # of artifacts
+        status = error.response.status_code if error.response is not None else 500
+        raise _trouble(status, f"MLflow at {uri} does not take {what}: {error}") from None
+
+
+def _trouble(status: int, sentence: str) -> RegistryUnavailable:
+    kind = RegistryUnavailable if status >= 500 or status == 429 else RegistryRefused
+    return kind(sentence)
 
 
 class Provenance(BaseModel):
@@ -271,9 +280,7 @@ def _refusal(url: str, status: int, text: str) -> RegistryUnavailable:
         return _AlreadyThere(message)
     if "Invalid Host header" in message:
         message += ": name this host in MLflow's MLFLOW_SERVER_ALLOWED_HOSTS, with and without its port"
-    if status >= 500 or status == 429:
-        return RegistryUnavailable(f"MLflow at {url} answers {status}: {message}")
-    return RegistryRefused(f"MLflow at {url} refused with {status}: {message}")
+    return _trouble(status, f"MLflow at {url} refused with {status}: {message}")
 
 
 def _read(found: dict[str, Any]) -> RegisteredVersion | None:

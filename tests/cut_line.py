@@ -29,6 +29,10 @@ class CutLine:
             writer.transport.abort()
             return
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        if not self._whole:  # cut meanwhile
+            writer.transport.abort()
+            far_writer.transport.abort()
+            return
         self._writers |= {writer, far_writer}
         await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
         self._writers -= {writer, far_writer}

@@ -33,7 +33,7 @@ def curate(control: ControlClient, bot: str, options: CurateOptions) -> Curated:
     """The whole current dataset of ``bot``, logged in MLflow where there is one.
 
     Raises:
-        UserError: control or MLflow is away.
+        ControlUnavailable, RegistryUnavailable: one of them is away.
         TooLittle: nothing is left to train on, or to judge on.
     """
     examples = read(control, bot, unreviewed=options.unreviewed)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.errors import UserError
+from common.errors import AwayError, UserError
 from common.models import file_sha256
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ STREAMS = 4
 COMMIT = ".commit"
 
 
-class HubUnreachable(UserError):
+class HubUnreachable(AwayError):
     """The hub does not answer; a packaged model may still be had."""
 
 

@@ -27,6 +27,7 @@ def find_version(config: EvaluateConfig, store: Store) -> Version:
 
     Raises:
         UserError: there is no such version, it is damaged, or its base is not the one on this disk.
+        AwayError: MLflow or the store does not answer.
     """
     name = config.name
     registered = Registry(config.mlflow_tracking_uri).get(name) if config.mlflow_tracking_uri else None

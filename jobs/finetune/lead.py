@@ -59,7 +59,8 @@ class Lead:
         """Keep other processes out of the output folder, and make it ready.
 
         Raises:
-            UserError: another process is in it, or MLflow refuses the run.
+            UserError: another process is in it.
+            RegistryUnavailable, RegistryRefused: MLflow does not take the run.
         """
         with self.output.locked():
             if self.config.restart:
@@ -103,8 +104,8 @@ class Lead:
         Checkpoints stay until then: a pod that dies may lose the result with its disk.
 
         Raises:
-            UserError: the registry refuses it.
-            StorageUnavailable: the store is away.
+            UserError: it cannot be served, or the registry refuses it.
+            RegistryUnavailable, StorageUnavailable: one of them is away.
         """
         assert self.result, "there is a result once the run is finished"
         if self._destination and not self.result.version:

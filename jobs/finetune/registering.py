@@ -12,7 +12,8 @@ def open_destination(config: FinetuneConfig) -> Destination | None:
     """Where the version will go, asked before any work; None when the adapter is to be no bot's version.
 
     Raises:
-        UserError: MLflow is away, or control is named without its token.
+        RegistryUnavailable: MLflow is away.
+        UserError: control is named without its token.
         StorageUnavailable: the store is away.
     """
     if not config.bot:

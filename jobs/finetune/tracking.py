@@ -67,7 +67,7 @@ def check_reachable(uri: str | None) -> None:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):  # noqa: S310 - http(s), checked
             return
     except urllib.error.HTTPError as error:
-        kind = AwayError if error.code >= 500 else UserError
+        kind = AwayError if error.code >= 500 or error.code == 429 else UserError
         raise kind(f"MLflow at {uri} answers {error.code} {error.reason}: {way_out}") from None
     except OSError as error:
         reason = getattr(error, "reason", error)

@@ -9,7 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from common import errors, logging
 from common.adapters import CONFIG
-from common.errors import UserError
+from common.errors import AwayError, UserError
 from common.job_config import Environment, JobConfig, parse
 from common.models import BaseModel, default_cache_dir, local_name, resolve
 from common.names import BOT_PATTERN
@@ -71,7 +71,7 @@ def main() -> None:
             max_rank=config.max_serving_rank,
         )
     except StorageUnavailable as error:
-        raise UserError(f"{error}: check STORE_URL and try again") from None
+        raise AwayError(f"{error}: check STORE_URL and try again") from None
     print(f"{name} is registered, ungated: {to.store.uri(name.folder)}")
 
 

@@ -38,7 +38,8 @@ class Destination:
         """The three by their addresses; MLflow is asked, so that a wrong address shows before any work.
 
         Raises:
-            UserError: there is no MLflow, or control is named without its token.
+            UserError: none is named, or control is named without its token.
+            RegistryUnavailable: MLflow is away.
             StorageUnavailable: the store cannot be opened.
         """
         if not tracking_uri:
@@ -63,7 +64,8 @@ def register_adapter(
     """Make the adapter in ``folder`` the next version of ``bot``, or find the one that it already is.
 
     Raises:
-        UserError: the adapter cannot be served on ``base``, or MLflow is away; nothing is half there then.
+        UserError: the adapter cannot be served on ``base``; nothing is half there then.
+        RegistryUnavailable: MLflow is away; nor then.
         StorageUnavailable: the store is away; the next attempt goes on with the same number.
     """
     check_bot_name(bot)

@@ -35,7 +35,8 @@ def retrain(control: ControlClient, bot: str, config: RetrainConfig, now: dateti
 
     Raises:
         ControlUnavailable: control is away; what was done so far is gone on with next time.
-        UserError: MLflow is away, or there is no such bot.
+        RegistryUnavailable: MLflow is away.
+        UserError: there is no such bot, or MLflow refuses.
     """
     progress = control.get(f"/onggi/v1/bots/{bot}/progress")
     if reason := not_yet(progress, config, now):

@@ -77,7 +77,7 @@ def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastA
     install_handlers(app)
     for away in (RunnerUnavailable, StorageUnavailable):
         app.add_exception_handler(away, _unavailable)
-    for kind in (SQLAlchemyError, PostgresError, InterfaceError, ConnectionError, TimeoutError):
+    for kind in (SQLAlchemyError, PostgresError, InterfaceError, OSError):
         app.add_exception_handler(kind, _database_trouble)
     app.add_middleware(BodyLimit)
     app.add_middleware(Observed, component="control", traced=bool(settings.otel_exporter_otlp_endpoint))

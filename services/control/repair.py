@@ -15,7 +15,7 @@ SECONDS = 30.0
 async def repair(control: Control) -> None:
     """One round: add what a report missed, retire what MLflow has no more, mirror what is served as aliases.
 
-    An installation without jobs reads another one's MLflow, and writes nothing there.
+    An installation without jobs reads another one's MLflow, and mirrors nothing there.
     MLflow away is logged and tried again in the next round; nothing else waits for it.
     """
     if control.registry is None:

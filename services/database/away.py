@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EHOSTUNREACH, ENETUNREACH
+from socket import gaierror
 
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -32,7 +34,9 @@ def is_away(error: Exception) -> bool:
         return str(error.sqlstate)[:2] in _AWAY
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or str(getattr(error.orig, "sqlstate", None))[:2] in _AWAY
-    return isinstance(error, (ConnectionError, TimeoutError, PoolTimeoutError, InterfaceError))
+    if type(error) is OSError:  # no route; without a number: several addresses, and none of them answers
+        return error.errno in (None, EHOSTUNREACH, ENETUNREACH)
+    return isinstance(error, (ConnectionError, TimeoutError, gaierror, PoolTimeoutError, InterfaceError))
 
 
 def describe(error: Exception) -> str:

@@ -107,6 +107,19 @@ def test_who_serves_what_is_trained_here_may_ask_mlflow_and_the_object_store() -
     assert opened == {("elsewhere", "mlflow", 5050), ("elsewhere", "store-s3", 8333)}
 
 
+def test_what_is_trained_elsewhere_in_the_cluster_may_be_served_from_there() -> None:
+    label = "namespaceLabels.kubernetes\\.io/metadata\\.name=elsewhere"
+    way = (
+        "store.s3.enabled=false", "store.s3.existingSecret=keys", "mlflow.url=http://mlflow.elsewhere.svc:5050",
+        f"networkPolicy.external.mlflow.{label}", "networkPolicy.external.mlflow.ports={5050}",
+        f"networkPolicy.external.s3.{label}", "networkPolicy.external.s3.ports={8333}",
+    )  # fmt: skip
+    opened = edges(render("only-serving", *API_SERVER, *way)) - edges(render("only-serving", *API_SERVER))
+    assert opened == {
+        ("control", "elsewhere", 5050), ("control", "elsewhere", 8333), ("vllm", "elsewhere", 8333),
+    }  # fmt: skip
+
+
 def test_everyone_may_look_names_up_and_nobody_may_ask_another_pod_there() -> None:
     manifests = render("cpu")
     cluster, dns, system = Cluster(policies(manifests), NAMESPACES), OUTSIDERS[2], OUTSIDERS[3]

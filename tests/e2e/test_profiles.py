@@ -140,15 +140,15 @@ def test_only_serving_serves_what_another_installation_trained_and_leaves_that_o
         until(
             lambda: release.control("GET", f"/onggi/v1/versions/{trained}").is_success, 60, f"{trained} there"
         )
-        promoted(release, trained)
-        until(lambda: answers_as(release, name.bot) == trained, 30, f"{trained}, which is loaded first,")
         champion = {"champion": name.number}
-        with onggi.registry() as registry:
+        with onggi.registry() as registry:  # the reader serves the base until now
             until(lambda: registry.aliases(name.bot) == champion, 60, "the champion's alias")
             over = time.monotonic() + 2 * repair.SECONDS
             while time.monotonic() < over:
                 assert registry.aliases(name.bot) == champion
                 time.sleep(1)
+        promoted(release, trained)
+        until(lambda: answers_as(release, name.bot) == trained, 30, f"{trained}, which is loaded first,")
         kube.helm("uninstall", release.release, "--wait", "--timeout", "5m")
 
 
@@ -204,7 +204,7 @@ def test_both_serves_two_bases_and_judges_what_is_trained_by_the_server_of_its_b
         judged = release.control("GET", f"/onggi/v1/versions/{version}").json()
         assert judged["sentence"], judged
         promoted(release, version)
-        assert answers_as(release, "twin-bot") == version
+        until(lambda: answers_as(release, "twin-bot") == version, 30, f"{version}, which is loaded first,")
         have = {
             pod["metadata"]["labels"]["onggi.dev/server"]: loaded(pod["status"]["podIP"])
             for pod in kube.pods("vllm")

@@ -250,9 +250,9 @@ def test_two_downloads_of_one_model_take_turns(fake_hub: FakeHub, tmp_path: Path
     assert [name for name, _ in fake_hub.gets].count("model.safetensors") == 1
 
 
-def test_the_hub_away_is_exit_2_with_a_sentence(tmp_path: Path) -> None:
+def test_the_hub_away_is_exit_1_with_a_sentence(tmp_path: Path) -> None:
     ran = command(tmp_path, "org/tiny", HF_ENDPOINT="http://127.0.0.1:9")
-    assert ran.returncode == 2
+    assert ran.returncode == 1
     assert "the hub does not answer at http://127.0.0.1:9" in ran.stderr
     assert "Traceback" not in ran.stderr
 

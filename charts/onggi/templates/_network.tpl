@@ -71,7 +71,11 @@ spec:
 {{- if $part.ours -}}
 {{- include "onggi.rule.components" (dict "root" .root "way" "to" "components" (list $part.component) "port" $part.port) -}}
 {{- else -}}
-{{- include "onggi.rule.addresses" (get .root.Values.networkPolicy.external .to) -}}
+{{- $external := get .root.Values.networkPolicy.external .to -}}
+{{- include "onggi.rule.addresses" $external -}}
+{{- with $external.namespaceLabels }}
+{{ include "onggi.rule.namespaces" (dict "way" "to" "labels" . "ports" $external.ports) }}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

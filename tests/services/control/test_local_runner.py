@@ -117,7 +117,7 @@ def test_a_supervisor_killed_after_training_goes_on_with_what_is_left(runner: Lo
 
 def test_a_step_that_crashes_is_run_again_by_the_same_command(runner: LocalRunner) -> None:
     job_id = _start(runner, behave="crash once")
-    job = _wait(runner, job_id)
+    job = _wait(runner, job_id, seconds=90)
     assert (job.status.state, job.status.version) == ("succeeded", "support-bot@1")
     messages = [event.message for event in runner.events(job_id)]
     assert "Step finetune ended with exit code 1: it is run again and resumes." in messages
@@ -125,7 +125,7 @@ def test_a_step_that_crashes_is_run_again_by_the_same_command(runner: LocalRunne
 
 def test_what_is_away_is_asked_again_and_named_when_it_stays_away(runner: LocalRunner) -> None:
     job_id = _start(runner, behave="away")
-    job = _wait(runner, job_id)
+    job = _wait(runner, job_id, seconds=90)
     assert job.status.error
     assert (job.status.error.code, job.status.error.message) == (
         "step_failed",

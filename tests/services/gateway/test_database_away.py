@@ -81,7 +81,7 @@ async def test_a_database_lost_for_good_in_mid_stream_lets_the_content_through_a
 ) -> None:
     house, line = house_on_a_line
     monkeypatch.setattr(ledger, "FINISH_SECONDS", 0.7)
-    house.upstream.script = [chunk(ID, "a"), 0.5, chunk(ID, "b"), usage(ID), DONE]
+    house.upstream.script = [chunk(ID, "a"), 2.0, chunk(ID, "b"), usage(ID), DONE]
     headers = {"authorization": f"Bearer {house.key}"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
