@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from common.errors import AwayError, UserError
+from common.errors import AwayError, UserError, is_passing
 from common.names import VersionName
 
 PAUSES = (0.5, 1.0, 2.0)
@@ -102,7 +102,7 @@ class ControlClient:
             else:
                 if answer.is_success:
                     return dict(answer.json())
-                if answer.status_code < 500 and answer.status_code != 429:
+                if not is_passing(answer.status_code):
                     reason = _message(answer.text)
                     sentence = f"control at {self._url} refused {path}: {reason}"
                     raise ControlRefused(sentence, answer.status_code, reason)

@@ -31,6 +31,11 @@ class AwayError(UserError):
     exit_code = EXIT_AWAY
 
 
+def is_passing(status: int) -> bool:
+    """Whether an answer of HTTP ``status`` is trouble that may pass: the server's own, or too many."""
+    return status >= 500 or status == 429
+
+
 def with_exit_code(code: int, sentence: str) -> UserError:
     """The error that ends a process with ``code``."""
     kinds = {kind.exit_code: kind for kind in (AwayError, TooBigError)}

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import EXIT_CONFIGURATION, AwayError, UserError
+from common.errors import AwayError, UserError, is_passing
 from common.names import VersionName, check_bot_name, is_bot_name
 from common.verdict import Verdict
 
@@ -38,14 +38,16 @@ def limit_patience(retries: int, seconds: int) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(seconds))
 
 
-class RegistryUnavailable(AwayError):
-    """MLflow cannot be reached, or has trouble of its own."""
+class RegistryError(UserError):
+    """MLflow did not do what it was asked."""
 
 
-class RegistryRefused(RegistryUnavailable):
-    """MLflow answered, and would say so again: asking once more does not help."""
+class RegistryUnavailable(RegistryError, AwayError):
+    """It cannot be reached, or has trouble of its own."""
 
-    exit_code = EXIT_CONFIGURATION
+
+class RegistryRefused(RegistryError):
+    """It answered, and would say so again: asking once more does not help."""
 
 
 @contextmanager
@@ -61,18 +63,16 @@ def taking(uri: str, what: str) -> Iterator[None]:
 
     try:
         yield
-    except MlflowException as error:  # a connection's trouble has the status 500
-        raise _trouble(
-            error.get_http_status_code(), f"MLflow at {uri} does not take {what}: {error}"
-        ) from None
-    except HTTPError as error:  # of artifacts
-        status = error.response.status_code if error.response is not None else 500
+    except (MlflowException, HTTPError) as error:  # the latter is of artifacts
+        if isinstance(error, MlflowException):  # 500 where there was no answer
+            status = error.get_http_status_code()
+        else:
+            status = error.response.status_code if error.response is not None else 500
         raise _trouble(status, f"MLflow at {uri} does not take {what}: {error}") from None
 
 
-def _trouble(status: int, sentence: str) -> RegistryUnavailable:
-    kind = RegistryUnavailable if status >= 500 or status == 429 else RegistryRefused
-    return kind(sentence)
+def _trouble(status: int, sentence: str) -> RegistryError:
+    return RegistryUnavailable(sentence) if is_passing(status) else RegistryRefused(sentence)
 
 
 class Provenance(BaseModel):
@@ -268,7 +268,7 @@ class _AlreadyThere(RegistryRefused):
     """MLflow has a model of that name."""
 
 
-def _refusal(url: str, status: int, text: str) -> RegistryUnavailable:
+def _refusal(url: str, status: int, text: str) -> RegistryError:
     try:
         answer = json.loads(text)
         code, message = str(answer["error_code"]), str(answer["message"])

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from common.errors import EXIT_AWAY, AwayError, UserError
+from common.errors import AwayError, UserError
 
 
 def each_bot(bots: Sequence[str], look: Callable[[str], str]) -> None:
@@ -22,5 +22,5 @@ def each_bot(bots: Sequence[str], look: Callable[[str], str]) -> None:
             wrong[bot] = error
     if wrong:
         sentence = f"{', '.join(wrong)} could not be looked at: see above"
-        away = any(error.exit_code == EXIT_AWAY for error in wrong.values())
+        away = any(isinstance(error, AwayError) for error in wrong.values())
         raise AwayError(sentence) if away else UserError(sentence)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from common.errors import AwayError, UserError
+from common.errors import AwayError, UserError, is_passing
 from common.finetune_config import FinetuneConfig
 from common.registry import limit_patience, taking
 from jobs.finetune.inputs import Sources
@@ -67,7 +67,7 @@ def check_reachable(uri: str | None) -> None:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):  # noqa: S310 - http(s), checked
             return
     except urllib.error.HTTPError as error:
-        kind = AwayError if error.code >= 500 or error.code == 429 else UserError
+        kind = AwayError if is_passing(error.code) else UserError
         raise kind(f"MLflow at {uri} answers {error.code} {error.reason}: {way_out}") from None
     except OSError as error:
         reason = getattr(error, "reason", error)

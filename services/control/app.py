@@ -4,9 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from asyncpg import InterfaceError, PostgresError
 from fastapi import FastAPI
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,7 +33,7 @@ from services.control.routes import (
 from services.control.runner import Runner, RunnerUnavailable
 from services.control.settings import ControlSettings
 from services.database import credentials
-from services.database.away import database_away, is_away
+from services.database.away import DATABASE_ERRORS, database_away, is_away
 from services.database.upgrade import upgrade
 
 _ROUTES = (
@@ -77,7 +75,7 @@ def create_app(settings: ControlSettings, runner: Runner | None = None) -> FastA
     install_handlers(app)
     for away in (RunnerUnavailable, StorageUnavailable):
         app.add_exception_handler(away, _unavailable)
-    for kind in (SQLAlchemyError, PostgresError, InterfaceError, OSError):
+    for kind in DATABASE_ERRORS:
         app.add_exception_handler(kind, _database_trouble)
     app.add_middleware(BodyLimit)
     app.add_middleware(Observed, component="control", traced=bool(settings.otel_exporter_otlp_endpoint))

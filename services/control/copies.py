@@ -10,7 +10,7 @@ from functools import partial
 
 from common.names import VersionName
 from common.openai_errors import OpenAIError
-from common.registry import RegistryUnavailable
+from common.registry import RegistryError
 from common.storage import StorageUnavailable
 from services.control.context import Control
 from services.control.datasets import file_at, file_key
@@ -20,7 +20,7 @@ from services.database.queries import losses
 from services.database.tables import Tombstone, Version
 
 EVALUATION = "evaluation"  # the folder of jobs.evaluate in a version's run
-_AWAY = (StorageUnavailable, RegistryUnavailable, RunnerUnavailable, OpenAIError)
+_AWAY = (StorageUnavailable, RegistryError, RunnerUnavailable, OpenAIError)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import asyncio
 
 from common import logging
 from common.names import VersionName
-from common.registry import RegisteredVersion, Registry, RegistryUnavailable
+from common.registry import RegisteredVersion, Registry, RegistryError
 from services.control import reports
 from services.control.context import Control
 from services.database.queries import bots, served, versions
@@ -28,7 +28,7 @@ async def repair(control: Control) -> None:
         await _retire_removed(control, control.registry, known, registered)
         if control.runner is not None:  # else the aliases are of the installation that trains
             await _mirror(control, control.registry)
-    except RegistryUnavailable as error:
+    except RegistryError as error:
         logging.get("system").warning("registry away: versions are repaired later", reason=str(error))
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common import logging
 from common.names import VersionName
 from common.openai_errors import OpenAIError, invalid, not_found, unavailable
-from common.registry import RegisteredVersion, RegistryUnavailable
+from common.registry import RegisteredVersion, RegistryError
 from common.verdict import Verdict
 from services.control.context import Control
 from services.database import credentials
@@ -52,7 +52,7 @@ async def report(control: Control, name: VersionName) -> None:
         raise OpenAIError(503, "This installation has no registry: set MLFLOW_TRACKING_URI.")
     try:
         registered = await asyncio.to_thread(control.registry.get, name)
-    except RegistryUnavailable as error:
+    except RegistryError as error:
         raise unavailable(str(error)) from None
     if registered is None or registered.files is None:
         raise not_found(f"MLflow knows no finished version {name}: register it first.", "version")

@@ -5,7 +5,7 @@ import pytest
 
 from common.errors import NOT_RETRIED, UserError
 from common.names import VersionName
-from common.registry import Registry, RegistryUnavailable, VersionTags
+from common.registry import Registry, RegistryRefused, RegistryUnavailable, VersionTags
 
 TAGS = VersionTags(
     base="SmolLM2-135M-Instruct",
@@ -93,7 +93,7 @@ def test_a_name_that_mlflow_does_not_allow_says_which_setting(
     monkeypatch.setattr(
         httpx.Client, "request", lambda *a, **k: request(*a, headers={"Host": "mlflow.onggi.svc:5050"}, **k)
     )
-    with pytest.raises(RegistryUnavailable, match="MLFLOW_SERVER_ALLOWED_HOSTS") as refused:
+    with pytest.raises(RegistryRefused, match="MLFLOW_SERVER_ALLOWED_HOSTS") as refused:
         registry.list()
     assert refused.value.exit_code in NOT_RETRIED
 
